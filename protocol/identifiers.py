@@ -1,0 +1,102 @@
+"""Identifiers: message and case ids, node ids, codes of authorities and of persons.
+
+Rules: UUIDv7 is RFC 9562 §5.7; node ids and regions are GB/T 2260 codes; authorities are unified social
+credit codes (GB 32100, check character as in ISO 7064 style mod 31); identity numbers are GB 11643
+(ISO 7064 MOD 11-2).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from protocol.errors import LocalUseError
+
+ENTROPY_OCTETS: Final = 10
+_UUID7: Final = re.compile(r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+_REGION: Final = re.compile(r"\A[1-9][0-9]{5}\Z")
+_USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC_WEIGHTS: Final = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
+_IDENTITY_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_IDENTITY_CHECKS: Final = "10X98765432"
+_USCC_LENGTH: Final = 18
+
+
+def make_uuid7(now_ms: int, entropy: bytes) -> str:
+    """A UUIDv7 from an instant and 10 octets of entropy (74 bits are used).
+
+    Raises:
+        LocalUseError: not exactly 10 octets, or an instant outside 48 bits.
+    """
+    if len(entropy) != ENTROPY_OCTETS or not 0 <= now_ms < 1 << 48:
+        message = f"need {ENTROPY_OCTETS} octets of entropy and a 48-bit instant"
+        raise LocalUseError(message)
+    number = int.from_bytes(entropy)
+    value = now_ms << 80 | 0x7 << 76 | (number >> 62 & 0xFFF) << 64 | 0b10 << 62 | number & (1 << 62) - 1
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_uuid7(text: str) -> bool:
+    """Whether the text is a UUIDv7 in its lower-case written form."""
+    return _UUID7.match(text) is not None
+
+
+def uuid_octets(text: str) -> bytes:
+    """The 16 octets of a UUID in its written form."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
+def uuid_text(octets: bytes) -> str:
+    """The lower-case written form of 16 octets."""
+    digits = octets.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_region(text: str) -> bool:
+    """Whether the text has the shape of a GB/T 2260 code (six ASCII digits)."""
+    return _REGION.match(text) is not None
+
+
+def uscc_check(body: str) -> str:
+    """The check character for the first 17 characters of a unified social credit code.
+
+    Raises:
+        ValueError: a character outside the alphabet, or not 17 of them.
+    """
+    if len(body) != _USCC_LENGTH - 1:
+        message = f"need 17 characters, got {len(body)}"
+        raise ValueError(message)
+    total = sum(
+        _USCC_ALPHABET.index(character) * weight
+        for character, weight in zip(body, _USCC_WEIGHTS, strict=True)
+    )
+    return _USCC_ALPHABET[(31 - total % 31) % 31]
+
+
+def is_uscc(text: str) -> bool:
+    """Whether the text is a unified social credit code with a valid check character."""
+    if len(text) != _USCC_LENGTH or any(character not in _USCC_ALPHABET for character in text):
+        return False
+    return uscc_check(text[:17]) == text[17]
+
+
+def identity_check(body: str) -> str:
+    """The check character for the first 17 digits of a resident identity number.
+
+    Raises:
+        ValueError: not 17 ASCII digits.
+    """
+    if len(body) != _USCC_LENGTH - 1 or not (body.isascii() and body.isdigit()):
+        message = "need 17 digits"
+        raise ValueError(message)
+    total = sum(int(digit) * weight for digit, weight in zip(body, _IDENTITY_WEIGHTS, strict=True))
+    return _IDENTITY_CHECKS[total % 11]
+
+
+def is_identity_number(text: str) -> bool:
+    """Whether the text is an 18-character identity number with a valid check character (capital X)."""
+    body = text[:17]
+    if len(text) != _USCC_LENGTH or not (body.isascii() and body.isdigit()):
+        return False
+    return identity_check(body) == text[17]

@@ -1,0 +1,43 @@
+"""Every bound of the protocol in one place, each with its unit and the reason for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+MAX_ENVELOPE_OCTETS: Final = 64 * KIB
+"""One envelope; only this much XML is ever parsed or canonicalised for one message (LI-1)."""
+
+MAX_INLINE_PART_OCTETS: Final = 64 * KIB
+"""One part carried beside its envelope in a post (LI-2)."""
+
+MAX_PARTS: Final = 128
+"""Parts in one manifest: a body and its materials (LI-3)."""
+
+MAX_POST_MESSAGES: Final = 256
+"""Messages in one post (LI-4): beyond this batching gains nothing (design, section 12)."""
+
+MAX_POST_OCTETS: Final = 8 * MIB
+"""One post with all its frames; what a receiver has to hold in memory at once (LI-5)."""
+
+MAX_POST_FRAMES: Final = MAX_POST_MESSAGES * 4
+"""Frames in one post: envelopes, their inline parts, receipts, asks (LI-5)."""
+
+MAX_HOPS: Final = 4
+"""Nodes a message may be handed to on its way: hub, hub, and one alternate (RT-4)."""
+
+MAX_DETAIL_OCTETS: Final = 200
+"""UTF-8 octets of the detail line of a receipt (RC-3)."""
+
+MAX_CLOCK_SKEW_MS: Final = 5 * 60 * 1000
+"""How far ahead `Created` may be of the receiver's clock (TR-2)."""
+
+MIN_LIFETIME_MS: Final = 60 * 1000
+DEFAULT_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
+MAX_LIFETIME_MS: Final = 90 * 24 * 3600 * 1000
+"""Time between `Created` and `Expires` (EN-4)."""
+
+MAX_SEQUENCE: Final = 2**31 - 1
+"""Largest sequence number of one sender in one case; fits every store's integer."""
