@@ -1,7 +1,8 @@
 """The errors of the core: few, and each means something different for whoever catches it.
 
 * `RefusedError`: the peer or caller broke a rule. Saying it again changes nothing.
-* `UnavailableError`: not now, or it could not be checked. It never counts as passed; try again later.
+* `UnavailableError`: not now, or it could not be checked. It never counts as passed; try again
+  later.
 * `LocalUseError`: this program used the core wrongly. A bug of ours.
 """
 

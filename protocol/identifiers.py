@@ -1,8 +1,8 @@
 """Identifiers: message and case ids, node ids, codes of authorities and of persons.
 
-Rules: UUIDv7 is RFC 9562 §5.7; node ids and regions are GB/T 2260 codes; authorities are unified social
-credit codes (GB 32100, check character as in ISO 7064 style mod 31); identity numbers are GB 11643
-(ISO 7064 MOD 11-2).
+Rules: UUIDv7 is RFC 9562 §5.7; node ids and regions are GB/T 2260 codes; authorities are unified
+social credit codes (GB 32100, check character as in ISO 7064 style mod 31); identity numbers are GB
+11643 (ISO 7064 MOD 11-2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Final
 from protocol.errors import LocalUseError
 
 ENTROPY_OCTETS: Final = 10
-_UUID7: Final = re.compile(r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+_UUID7: Final = re.compile(
+    r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
+)
 _REGION: Final = re.compile(r"\A[1-9][0-9]{5}\Z")
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_WEIGHTS: Final = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
@@ -32,7 +34,13 @@ def make_uuid7(now_ms: int, entropy: bytes) -> str:
         message = f"need {ENTROPY_OCTETS} octets of entropy and a 48-bit instant"
         raise LocalUseError(message)
     number = int.from_bytes(entropy)
-    value = now_ms << 80 | 0x7 << 76 | (number >> 62 & 0xFFF) << 64 | 0b10 << 62 | number & (1 << 62) - 1
+    value = (
+        now_ms << 80
+        | 0x7 << 76
+        | (number >> 62 & 0xFFF) << 64
+        | 0b10 << 62
+        | number & (1 << 62) - 1
+    )
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
@@ -95,7 +103,7 @@ def identity_check(body: str) -> str:
 
 
 def is_identity_number(text: str) -> bool:
-    """Whether the text is an 18-character identity number with a valid check character (capital X)."""
+    """Whether the text is an identity number of 18 with a valid check character (capital X)."""
     body = text[:17]
     if len(text) != _USCC_LENGTH or not (body.isascii() and body.isdigit()):
         return False

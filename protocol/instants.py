@@ -1,7 +1,7 @@
 """Instants: milliseconds since 1970-01-01 UTC as `int`, and their one written form.
 
-Written form: ``2026-11-22T03:00:00.000Z`` (XML Schema dateTime, always UTC, always three decimals), so that
-equal instants have equal octets.
+Written form: ``2026-11-22T03:00:00.000Z`` (XML Schema dateTime, always UTC, always three decimals),
+so that equal instants have equal octets.
 """
 
 from __future__ import annotations

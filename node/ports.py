@@ -1,0 +1,144 @@
+"""Ports: everything the engine needs from the world, so that the world can be simulated.
+
+The engine never imports a driver, a socket or a clock. Production plugs in SQLite, HTTPS, the
+system's clock and its randomness; the simulation plugs in virtual time and a network that
+misbehaves on a seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from signing.keys import SigningRequest
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """The node's time."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        ...
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        """Return after at least this long."""
+        ...
+
+
+class Entropy(Protocol):
+    """The node's randomness."""
+
+    def octets(self, count: int) -> bytes:
+        """This many unpredictable octets."""
+        ...
+
+
+class Transport(Protocol):
+    """One post to a peer and its answer."""
+
+    async def post(self, peer: str, octets: bytes) -> bytes:
+        """Deliver frames to the peer with this node id; the frames it answers.
+
+        Raises:
+            UnavailableError: PEER_UNREACHABLE. Whether the peer took the frames is then unknown.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A new row. `table` is a `Table` of node.store.schema."""
+
+    table: Table
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """A row written whole: inserted, or replacing the one with the same primary key."""
+
+    table: Table
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """New values for the one row with this primary key; the row has to exist."""
+
+    table: Table
+    key: Mapping[str, object]
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The row with this primary key goes, if it is there."""
+
+    table: Table
+    key: Mapping[str, object]
+
+
+Row: TypeAlias = Insert | Upsert | Update | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[T]):
+    """What a unit of work decided: what to sign, and what to write once it is signed.
+
+    Attributes:
+        conclude: Given one signature per request, in order: the rows to write and the unit's
+            result. Pure. requests: Octets for the key store; all of a group are signed together,
+            inside the transaction.
+    """
+
+    conclude: Callable[[Sequence[bytes]], tuple[Sequence[Row], T]]
+    requests: Sequence[SigningRequest] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit(Generic[T]):
+    """One unit of work: reads, and returns a decision; it writes nothing itself.
+
+    Attributes:
+        decide: Runs inside the writer's transaction, maybe more than once (a group that fails is
+            replayed
+            one by one), so it has no effect but its return value. It may raise a `TongbanError`:
+            this unit then writes nothing and its caller gets the error; the others of its group go
+            on.
+        keys: What the unit's decision depends on or changes. Two units that share a key are never
+            in one
+            group, because the second has to see what the first wrote.
+    """
+
+    decide: Callable[[Connection], Decision[T]]
+    keys: frozenset[str] = field(default_factory=frozenset)
+
+
+class Store(Protocol):
+    """Durable state. What `run` returned is on disk."""
+
+    async def run(self, unit: Unit[T]) -> T:
+        """Decide, sign, write, commit; the result is only returned after the commit.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE: nothing was written, or it is unknown whether it
+                was; the
+                unit has to be safe to run again. OVERLOADED: too many units wait.
+            TongbanError: raised by the unit itself.
+        """
+        ...
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a read-only query on committed state.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""node/store/: durable state in SQL. Schema, the group-committing writer, and named queries."""

@@ -1,0 +1,168 @@
+"""The tables of a node's store: few and wide, one row per message and role.
+
+A message can stand in up to two roles at one node (an authority may write to a neighbour served by
+the same node), so the role is part of its key:
+
+* `out`: written here, by an authority of ours;
+* `in`: addressed to an authority of ours, or its tombstone;
+* `transit`: in our custody on its way to another node.
+
+Instants are milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata: Final = MetaData()
+
+message: Final = Table(
+    "message",
+    metadata,
+    Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
+    Column("role", String(8), primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("case_id", String(36)),
+    Column("sequence", Integer),
+    Column("in_reply_to", String(36)),
+    Column("from_node", String(6), nullable=False),
+    Column("to_node", String(6), nullable=False),
+    Column("to_authority", String(18), nullable=False),
+    Column("message_digest", LargeBinary(32), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("recorded_ms", BigInteger, nullable=False),
+    Column("path", String(40), nullable=False, comment="nodes passed, origin first, by comma"),
+    Column("upstream", String(6), comment="transit: the peer that is owed the final receipt"),
+    Column("standing", String(10), nullable=False),
+    Column("reason", Integer, comment="number of the refusal's reason"),
+    Column("detail", Text),
+    Column("receipt", LargeBinary, comment="the destination's receipt: ends the message"),
+    Column("settled_ms", BigInteger),
+    Index("message_by_case", "case_id", "recorded_ms"),
+)
+
+part: Final = Table(
+    "part",
+    metadata,
+    Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
+    Column("role", String(8), primary_key=True),
+    Column("part_id", String(32), primary_key=True),
+    Column("octets", LargeBinary, nullable=False),
+)
+
+custody: Final = Table(
+    "custody",
+    metadata,
+    Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
+    Column("role", String(8), primary_key=True),
+    Column("issuer", String(6), primary_key=True),
+    Column("receipt", LargeBinary, nullable=False),
+    comment="custody receipts others gave us for what we sent on; they discharge nobody",
+)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
+    Column("role", String(8), primary_key=True),
+    Column("purpose", String(8), primary_key=True, comment="deliver, or receipt (upstream)"),
+    Column("peer", String(6), nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("size", Integer, nullable=False, comment="octets it takes in a post, about"),
+    Column("case_id", String(36)),
+    Column("sequence", Integer),
+    Column("last_reason", Integer, comment="why it waits: number of a transient reason"),
+    Index("outbox_due", "peer", "due_ms"),
+)
+
+peer: Final = Table(
+    "peer",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("failures", Integer, nullable=False, comment="posts failed since it last answered"),
+    Column("retry_ms", BigInteger, nullable=False),
+    Column("heard_ms", BigInteger),
+    Column("trouble", Text),
+)
+
+case: Final = Table(
+    "case_view",
+    metadata,
+    Column("case_id", String(36), primary_key=True),
+    Column("side", String(8), primary_key=True, comment="collect or handle"),
+    Column("state", String(16), nullable=False),
+    Column("item", String(36), nullable=False),
+    Column("implementation", String(40), nullable=False),
+    Column("collecting_authority", String(18), nullable=False),
+    Column("collecting_node", String(6), nullable=False),
+    Column("handling_authority", String(18), nullable=False),
+    Column("handling_node", String(6), nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column(
+        "last_message", String(36), comment="handle: the collecting side's latest message in effect"
+    ),
+    Column(
+        "effective", Integer, nullable=False, comment="collect: its own latest number in effect"
+    ),
+    Index("case_by_change", "side", "changed_ms"),
+)
+
+sequence: Final = Table(
+    "sequence",
+    metadata,
+    Column("case_id", String(36), primary_key=True),
+    Column("authority", String(18), primary_key=True),
+    Column("role", String(8), primary_key=True, comment="out: given here; in: consumed here"),
+    Column("last", Integer, nullable=False),
+)
+
+inbox: Final = Table(
+    "inbox",
+    metadata,
+    Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
+    Column("to_authority", String(18), nullable=False),
+    Column("case_id", String(36)),
+    Column("recorded_ms", BigInteger, nullable=False),
+    Column("leased_until_ms", BigInteger, nullable=False),
+    Column("lease", String(36)),
+    Column("done_ms", BigInteger),
+    Index("inbox_open", "to_authority", "done_ms", "recorded_ms"),
+)
+
+idempotency: Final = Table(
+    "idempotency",
+    metadata,
+    Column("client", String(64), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("request_digest", LargeBinary(32), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("recorded_ms", BigInteger, nullable=False),
+)
+
+meta: Final = Table(
+    "meta",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,247 @@
+"""The envelope: signed header and manifest of one message.
+
+`write_content` produces the canonical octets *without* the signature: exactly the octets the one
+Reference digests (the enveloped-signature transform removes the Signature element again).
+`read_envelope` reads a tree that `wire.parse_canonical` has let through; it validates against the
+compiled ``envelope.xsd`` it is given.
+
+Source: design section 4; schema ``schemas/envelope.xsd``.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from protocol.errors import RefusedError
+from protocol.instants import format_instant, parse_instant
+from protocol.limits import MAX_LIFETIME_MS, MIN_LIFETIME_MS
+from protocol.reasons import Reason
+from protocol.wire import escape_attribute, escape_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lxml import etree
+
+ENVELOPE_NAMESPACE: Final = "urn:tongban:envelope:1"
+CLOSING_TAG: Final = b"</Envelope>"
+BODY_ID: Final = "body"
+
+Environment = Literal["trial", "production"]
+Role = Literal["body", "material"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who speaks: node id (6 digits), authority (USCC, 18 characters), key id (43 characters)."""
+
+    node: str
+    authority: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Who is spoken to: node id (6 digits) and authority (USCC, 18 characters)."""
+
+    node: str
+    authority: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReference:
+    """The opaque case id (UUIDv7) and the sender's sequence number in that case (from 1)."""
+
+    case_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReference:
+    """What names a message on the wire: From.authority (USCC) and MessageId (UUIDv7)."""
+
+    authority: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The signed header; instants in milliseconds since 1970 UTC."""
+
+    message_id: str
+    kind: str
+    created_ms: int
+    expires_ms: int
+    sender: Sender
+    recipient: Address
+    case: CaseReference | None = None
+    in_reply_to: str | None = None
+    trace: str | None = None
+
+    @property
+    def reference(self) -> MessageReference:
+        """What names this message."""
+        return MessageReference(self.sender.authority, self.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of the manifest: opaque octets by size and digest (32 octets, the suite's digest)."""
+
+    part_id: str
+    role: Role
+    media_type: str
+    size: int
+    digest: bytes
+    schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Header and manifest of one message."""
+
+    environment: Environment
+    header: Header
+    parts: tuple[Part, ...]
+
+    @property
+    def body(self) -> Part:
+        """The manifest's first row, which is the body."""
+        return self.parts[0]
+
+
+def write_content(envelope: Envelope) -> bytes:
+    """The canonical octets of the envelope without its signature.
+
+    Raises:
+        LocalUseError: a value carries a character XML cannot.
+    """
+    header = envelope.header
+    sender, recipient = header.sender, header.recipient
+    pieces = [
+        f'<Envelope xmlns="{ENVELOPE_NAMESPACE}" environment="{envelope.environment}"><Header>',
+        f"<MessageId>{header.message_id}</MessageId><Kind>{escape_text(header.kind)}</Kind>",
+        f"<Created>{format_instant(header.created_ms)}</Created>",
+        f"<Expires>{format_instant(header.expires_ms)}</Expires>",
+        f'<From authority="{escape_attribute(sender.authority)}"',
+        f' key="{escape_attribute(sender.key)}"',
+        f' node="{escape_attribute(sender.node)}"></From>',
+        f'<To authority="{escape_attribute(recipient.authority)}"',
+        f' node="{escape_attribute(recipient.node)}"></To>',
+    ]
+    if header.case is not None:
+        case_id = escape_attribute(header.case.case_id)
+        pieces.append(f'<Case id="{case_id}" sequence="{header.case.sequence}"></Case>')
+    if header.in_reply_to is not None:
+        pieces.append(f"<InReplyTo>{escape_text(header.in_reply_to)}</InReplyTo>")
+    if header.trace is not None:
+        pieces.append(f"<Trace>{escape_text(header.trace)}</Trace>")
+    pieces.append("</Header><Parts>")
+    pieces.extend(_write_part(part) for part in envelope.parts)
+    pieces.append("</Parts>")
+    return "".join(pieces).encode() + CLOSING_TAG
+
+
+def _write_part(part: Part) -> str:
+    schema = "" if part.schema is None else f' schema="{escape_attribute(part.schema)}"'
+    return (
+        f'<Part digest="{base64.b64encode(part.digest).decode()}"'
+        f' id="{escape_attribute(part.part_id)}"'
+        f' mediaType="{escape_attribute(part.media_type)}"'
+        f' role="{part.role}"{schema} size="{part.size}"></Part>'
+    )
+
+
+def read_envelope(root: etree._Element, schemas: Mapping[str, etree.XMLSchema]) -> Envelope:
+    """Read a canonical envelope.
+
+    Args:
+        root: The element that `parse_canonical` returned.
+        schemas: Compiled schemas by target namespace.
+
+    Raises:
+        RefusedError: SCHEMA_INVALID with the schema's own words and line, or LIFETIME_INVALID.
+    """
+    schema = schemas[ENVELOPE_NAMESPACE]
+    if not schema.validate(root):
+        raise RefusedError(Reason.SCHEMA_INVALID, _first_fault(schema))
+    header_element, parts_element = root[0], root[1]
+    try:
+        header = _read_header(header_element)
+        parts = tuple(_read_part(element) for element in parts_element)
+    except ValueError as error:
+        raise RefusedError(Reason.SCHEMA_INVALID, str(error)) from error
+    _check_manifest(parts)
+    lifetime = header.expires_ms - header.created_ms
+    if not MIN_LIFETIME_MS <= lifetime <= MAX_LIFETIME_MS:
+        raise RefusedError(Reason.LIFETIME_INVALID, f"{lifetime} ms between Created and Expires")
+    environment: Environment = "production" if root.get("environment") == "production" else "trial"
+    return Envelope(environment, header, parts)
+
+
+def _first_fault(schema: etree.XMLSchema) -> str:
+    fault = schema.error_log[0]
+    # Only structure is named: a value could be personal data.
+    return f"line {fault.line}: {fault.type_name} at {(fault.path or '').rsplit('/', 1)[-1]}"
+
+
+def _read_header(element: etree._Element) -> Header:
+    texts: dict[str, str] = {}
+    elements: dict[str, etree._Element] = {}
+    for child in element:
+        name = str(child.tag).partition("}")[2]
+        elements[name] = child
+        texts[name] = child.text or ""
+    sender, recipient = elements["From"], elements["To"]
+    case = elements.get("Case")
+    return Header(
+        message_id=texts["MessageId"],
+        kind=texts["Kind"],
+        created_ms=parse_instant(texts["Created"]),
+        expires_ms=parse_instant(texts["Expires"]),
+        sender=Sender(sender.attrib["node"], sender.attrib["authority"], sender.attrib["key"]),
+        recipient=Address(recipient.attrib["node"], recipient.attrib["authority"]),
+        case=None
+        if case is None
+        else CaseReference(case.attrib["id"], _canonical_integer(case.attrib["sequence"])),
+        in_reply_to=texts.get("InReplyTo"),
+        trace=texts.get("Trace"),
+    )
+
+
+def _read_part(element: etree._Element) -> Part:
+    digest_text = element.attrib["digest"]
+    digest = base64.b64decode(digest_text, validate=True)
+    if base64.b64encode(digest).decode() != digest_text:
+        message = "digest is not base64 in its one form"
+        raise ValueError(message)
+    return Part(
+        part_id=element.attrib["id"],
+        role="body" if element.attrib["role"] == "body" else "material",
+        media_type=element.attrib["mediaType"],
+        size=_canonical_integer(element.attrib["size"]),
+        digest=digest,
+        schema=element.get("schema"),
+    )
+
+
+def _canonical_integer(text: str) -> int:
+    number = int(text)
+    if str(number) != text:
+        message = f"{text[:20]!r} is not an integer in its one form"
+        raise ValueError(message)
+    return number
+
+
+def _check_manifest(parts: tuple[Part, ...]) -> None:
+    roles = [part.role for part in parts]
+    if roles[0] != "body" or roles.count("body") != 1 or parts[0].part_id != BODY_ID:
+        raise RefusedError(
+            Reason.SCHEMA_INVALID, "the manifest begins with its one body, id 'body'"
+        )
+    if parts[0].schema is None:
+        raise RefusedError(Reason.SCHEMA_INVALID, "the body's row names its schema")
+    if len({part.part_id for part in parts}) != len(parts):
+        raise RefusedError(Reason.SCHEMA_INVALID, "a part id occurs twice in the manifest")

@@ -1,0 +1,316 @@
+"""Frames: how messages, parts, receipts and questions are packed into one post or its answer.
+
+A post is a sequence of frames: ``u8 type | u32 length | octets``, integers big-endian. Strings
+inside a frame are ``u8 length | ASCII``; node ids are 6, authorities 18, message ids 16 octets.
+
+    ====  =========  ========================================================================
+    type  name       octets
+    ====  =========  ========================================================================
+    1     envelope   u8 n | n node ids (the path so far, origin first) | envelope octets
+    2     part       reference | part id | u64 offset | octets
+    3     receipt    receipt octets
+    4     ask        like envelope: "what became of this?", without its parts
+    5     wanted     reference | part id | u64 offset       send this part from here
+    6     waiting    reference | u32 expected sequence      a gap: send the earlier one first
+    7     busy       u8 has reference | reference? | u16 reason | u32 after (ms)
+    8     not-here   reference | u16 reason                 this way does not lead there
+    ====  =========  ========================================================================
+
+An `ask` carries the signed envelope itself rather than an id and a digest: only then can the
+destination see for itself that the message has expired before it stores a tombstone
+(docs/decisions).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+
+from protocol.envelope import MessageReference
+from protocol.errors import RefusedError
+from protocol.identifiers import is_region, is_uscc, is_uuid7, uuid_octets, uuid_text
+from protocol.limits import (
+    MAX_ENVELOPE_OCTETS,
+    MAX_HOPS,
+    MAX_INLINE_PART_OCTETS,
+    MAX_POST_FRAMES,
+    MAX_POST_OCTETS,
+)
+from protocol.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MEDIA_TYPE: Final = "application/vnd.tongban.frames"
+
+_HEAD: Final = struct.Struct(">BI")
+_U64: Final = struct.Struct(">Q")
+_U32: Final = struct.Struct(">I")
+_U16: Final = struct.Struct(">H")
+_REFERENCE: Final = struct.Struct("18s16s")
+_NODE_OCTETS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeFrame:
+    """A signed envelope and the nodes it has passed, origin first."""
+
+    path: tuple[str, ...]
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartFrame:
+    """Octets of one part of a message, from an offset on."""
+
+    reference: MessageReference
+    part_id: str
+    offset: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFrame:
+    """A receipt in its fixed layout."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskFrame:
+    """What became of this message? Path as in `EnvelopeFrame`."""
+
+    path: tuple[str, ...]
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFrame:
+    """Send this part from this offset."""
+
+    reference: MessageReference
+    part_id: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFrame:
+    """An earlier sequence number is missing: this one is expected first."""
+
+    reference: MessageReference
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class BusyFrame:
+    """Not now, for a transient reason; about one message, or about the whole post."""
+
+    reference: MessageReference | None
+    reason: Reason
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotHereFrame:
+    """This node neither serves nor reaches the destination on this path: a path failure."""
+
+    reference: MessageReference
+    reason: Reason
+
+
+Frame: TypeAlias = (
+    EnvelopeFrame
+    | PartFrame
+    | ReceiptFrame
+    | AskFrame
+    | WantedFrame
+    | WaitingFrame
+    | BusyFrame
+    | NotHereFrame
+)
+
+
+def write_frames(frames: Iterable[Frame]) -> bytes:
+    """The octets of a post or an answer."""
+    pieces: list[bytes] = []
+    for frame in frames:
+        number, octets = _write(frame)
+        pieces.append(_HEAD.pack(number, len(octets)))
+        pieces.append(octets)
+    return b"".join(pieces)
+
+
+def frame_size(frame: Frame) -> int:
+    """Octets this frame takes in a post."""
+    return _HEAD.size + len(_write(frame)[1])
+
+
+def _write(frame: Frame) -> tuple[int, bytes]:
+    match frame:
+        case EnvelopeFrame(path, octets):
+            return 1, _write_path(path) + octets
+        case PartFrame(reference, part_id, offset, octets):
+            return 2, _write_reference(reference) + _write_text(part_id) + _U64.pack(
+                offset
+            ) + octets
+        case ReceiptFrame(octets):
+            return 3, octets
+        case AskFrame(path, octets):
+            return 4, _write_path(path) + octets
+        case WantedFrame(reference, part_id, offset):
+            return 5, _write_reference(reference) + _write_text(part_id) + _U64.pack(offset)
+        case WaitingFrame(reference, expected):
+            return 6, _write_reference(reference) + _U32.pack(expected)
+        case BusyFrame(reference, reason, after_ms):
+            about = b"\x00" if reference is None else b"\x01" + _write_reference(reference)
+            return 7, about + _U16.pack(reason.number) + _U32.pack(after_ms)
+        case NotHereFrame(reference, reason):
+            return 8, _write_reference(reference) + _U16.pack(reason.number)
+        case _:  # pragma: no cover
+            assert_never(frame)
+
+
+def _write_path(path: tuple[str, ...]) -> bytes:
+    return bytes([len(path)]) + "".join(path).encode("ascii")
+
+
+def _write_reference(reference: MessageReference) -> bytes:
+    return _REFERENCE.pack(reference.authority.encode("ascii"), uuid_octets(reference.message_id))
+
+
+def _write_text(text: str) -> bytes:
+    octets = text.encode("ascii")
+    return bytes([len(octets)]) + octets
+
+
+def read_frames(octets: bytes) -> list[Frame]:
+    """Read a whole post or answer.
+
+    Raises:
+        RefusedError: FRAME_MALFORMED or TOO_LARGE, naming the frame by its place.
+    """
+    if len(octets) > MAX_POST_OCTETS:
+        raise RefusedError(Reason.TOO_LARGE, f"post of {len(octets)} octets")
+    frames: list[Frame] = []
+    for index, (number, body) in enumerate(_split(octets)):
+        if index >= MAX_POST_FRAMES:
+            raise RefusedError(Reason.TOO_LARGE, f"more than {MAX_POST_FRAMES} frames")
+        try:
+            frames.append(_read(number, _Cursor(body)))
+        except (ValueError, struct.error) as error:
+            raise RefusedError(Reason.FRAME_MALFORMED, f"frame {index}: {error}") from error
+    return frames
+
+
+def _split(octets: bytes) -> Iterator[tuple[int, bytes]]:
+    place = 0
+    while place < len(octets):
+        if place + _HEAD.size > len(octets):
+            raise RefusedError(Reason.FRAME_MALFORMED, f"cut short at octet {place}")
+        number, length = _HEAD.unpack_from(octets, place)
+        place += _HEAD.size
+        if place + length > len(octets):
+            raise RefusedError(Reason.FRAME_MALFORMED, f"cut short in the frame at octet {place}")
+        yield number, octets[place : place + length]
+        place += length
+
+
+class _Cursor:
+    """Reads one frame's octets from front to back; every reader raises ValueError."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self._place = 0
+
+    def take(self, length: int) -> bytes:
+        piece = self._octets[self._place : self._place + length]
+        if len(piece) != length:
+            message = "cut short"
+            raise ValueError(message)
+        self._place += length
+        return piece
+
+    def number(self, form: struct.Struct) -> int:
+        return int(form.unpack(self.take(form.size))[0])
+
+    def rest(self, limit: int) -> bytes:
+        piece = self._octets[self._place :]
+        if len(piece) > limit:
+            message = f"{len(piece)} octets, at most {limit}"
+            raise ValueError(message)
+        self._place = len(self._octets)
+        return piece
+
+    def end(self) -> None:
+        if self._place != len(self._octets):
+            message = "trailing octets"
+            raise ValueError(message)
+
+    def reference(self) -> MessageReference:
+        authority_octets, id_octets = _REFERENCE.unpack(self.take(_REFERENCE.size))
+        authority, message_id = authority_octets.decode("ascii"), uuid_text(id_octets)
+        if not (is_uscc(authority) and is_uuid7(message_id)):
+            message = "not a message reference"
+            raise ValueError(message)
+        return MessageReference(authority, message_id)
+
+    def flag(self) -> bool:
+        octet = self.take(1)[0]
+        if octet > 1:
+            message = "flag is neither 0 nor 1"
+            raise ValueError(message)
+        return octet == 1
+
+    def text(self) -> str:
+        return self.take(self.take(1)[0]).decode("ascii")
+
+    def path(self) -> tuple[str, ...]:
+        count = self.take(1)[0]
+        if not 1 <= count <= MAX_HOPS:
+            message = f"path of {count} nodes"
+            raise ValueError(message)
+        path = tuple(self.take(_NODE_OCTETS).decode("ascii") for _ in range(count))
+        if not all(is_region(node) for node in path):
+            message = "path names something that is not a node"
+            raise ValueError(message)
+        return path
+
+    def reason(self) -> Reason:
+        reason = Reason.from_number(self.number(_U16))
+        if reason is None or reason.final:
+            message = "not a transient reason on the list"
+            raise ValueError(message)
+        return reason
+
+
+def _read(number: int, cursor: _Cursor) -> Frame:
+    frame: Frame
+    match number:
+        case 1:
+            frame = EnvelopeFrame(cursor.path(), cursor.rest(MAX_POST_OCTETS))
+        case 2:
+            frame = PartFrame(
+                cursor.reference(),
+                cursor.text(),
+                cursor.number(_U64),
+                cursor.rest(MAX_INLINE_PART_OCTETS),
+            )
+        case 3:
+            frame = ReceiptFrame(cursor.rest(MAX_ENVELOPE_OCTETS))
+        case 4:
+            frame = AskFrame(cursor.path(), cursor.rest(MAX_ENVELOPE_OCTETS))
+        case 5:
+            frame = WantedFrame(cursor.reference(), cursor.text(), cursor.number(_U64))
+        case 6:
+            frame = WaitingFrame(cursor.reference(), cursor.number(_U32))
+        case 7:
+            reference = cursor.reference() if cursor.flag() else None
+            frame = BusyFrame(reference, cursor.reason(), cursor.number(_U32))
+        case 8:
+            frame = NotHereFrame(cursor.reference(), cursor.reason())
+        case _:
+            message = f"type {number} is unknown"
+            raise ValueError(message)
+    cursor.end()
+    return frame

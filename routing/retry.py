@@ -1,0 +1,53 @@
+"""When to try again: one timetable per purpose, as a pure function (exponential, full jitter, cap).
+
+Full jitter spreads the senders that lost the same peer; the cap keeps a returned peer from waiting
+long. The bound of a message's retries is its own `Expires`; questions about an expired one end
+after `ASK_ATTEMPTS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.errors import LocalUseError
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """Delays in milliseconds: never below `floor_ms`, never above `cap_ms`."""
+
+    base_ms: int
+    cap_ms: int
+    floor_ms: int
+
+    def delay_ms(self, attempts: int, jitter: float) -> int:
+        """The delay before the next attempt.
+
+        Args:
+            attempts: How many were made, from 1.
+            jitter: Uniform in [0, 1).
+
+        Raises:
+            LocalUseError: no attempt yet, or jitter outside its range.
+        """
+        if attempts < 1 or not 0 <= jitter < 1:
+            message = f"attempts {attempts}, jitter {jitter}"
+            raise LocalUseError(message)
+        # The exponent is clipped: 2**60 milliseconds is past every cap, and integers stay small.
+        ceiling = min(self.cap_ms, self.base_ms << min(attempts - 1, 40))
+        return max(self.floor_ms, int(ceiling * jitter))
+
+
+DELIVERY: Final = Timetable(base_ms=500, cap_ms=5 * 60_000, floor_ms=100)
+"""A message its peer answered with busy or waiting."""
+
+PROBE: Final = Timetable(base_ms=500, cap_ms=5_000, floor_ms=250)
+"""A peer that does not answer: a probe is an empty post, so a returned peer is noticed within
+seconds."""
+
+ASK: Final = Timetable(base_ms=30_000, cap_ms=6 * 3600_000, floor_ms=5_000)
+"""A message in a forwarder's custody, or in doubt: what became of it?"""
+
+ASK_ATTEMPTS: Final = 200
+"""Questions about one message before it stays in doubt for an operator; about seven weeks."""

@@ -1,0 +1,145 @@
+"""Receipts signed and checked: layout in `protocol.receipt`, keys of the nodes.
+
+A verifier of a receipt checks, in this order:
+
+    1. the fixed layout                                              RC-1
+    2. the key is in the trust set (else transient)                  TR-1
+    3. registered for receipts, owned by the issuing node, suite     SG-4 SG-6 SG-7
+    4. the signature over domain and statement                       SG-10
+    5. it is about the message it is held against: same reference and digest     RC-2
+
+Step 5 is `concerns`, apart, because only the sender knows what it sent.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from protocol.errors import RefusedError, UnavailableError
+from protocol.limits import MAX_CLOCK_SKEW_MS
+from protocol.reasons import Reason
+from protocol.receipt import (
+    UNKNOWN_DIGEST,
+    Receipt,
+    ReceiptType,
+    read_receipt,
+    receipt_signed_octets,
+    write_receipt,
+)
+from signing.keys import KeyUse, SigningRequest
+from signing.suites import Suite, digest
+
+if TYPE_CHECKING:
+    from protocol.envelope import MessageReference
+    from signing.keys import KeyStore
+    from signing.suites import PublicKey
+    from signing.trust import TrustSet
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedReceipt:
+    """A receipt whose steps 1 to 4 held. Only `verify_receipt` makes one."""
+
+    receipt: Receipt
+    octets: bytes
+
+
+def sign_receipt(receipt: Receipt, keys: KeyStore) -> bytes:
+    """Sign one receipt with the key it names; the octets on the wire."""
+    request = SigningRequest(receipt.key_id, receipt_signed_octets(receipt))
+    return write_receipt(receipt, keys.sign([request])[0])
+
+
+def draft_receipt(
+    kind: ReceiptType,
+    issuer: str,
+    key: PublicKey,
+    octets: bytes,
+    now_ms: int,
+    *,
+    reference: MessageReference | None = None,
+    message_digest: bytes = UNKNOWN_DIGEST,
+    refusal: RefusedError | None = None,
+) -> Receipt:
+    """A receipt ready to be signed.
+
+    Args:
+        kind: Custody, received or refused.
+        issuer: This node's id.
+        key: Its receipt key.
+        octets: The envelope as it arrived.
+        now_ms: The instant stated.
+        reference: From.authority and MessageId, only if authenticated.
+        message_digest: The DigestValue, only if authenticated.
+        refusal: What was refused and why; exactly with REFUSED.
+    """
+    detail = "" if refusal is None else _clip(refusal.detail)
+    return Receipt(
+        type=kind,
+        issuer=issuer,
+        reference=reference,
+        message_digest=message_digest,
+        octets_digest=digest(key.suite, octets),
+        instant_ms=now_ms,
+        suite=key.suite.value,
+        key_id=key.key_id,
+        reason=None if refusal is None else refusal.reason,
+        detail=detail,
+    )
+
+
+def _clip(detail: str, limit: int = 200) -> str:
+    return detail.encode()[:limit].decode(errors="ignore")
+
+
+def verify_receipt(octets: bytes, trust: TrustSet, *, live: bool = True) -> VerifiedReceipt:
+    """Run steps 1 to 4 of the module's docstring.
+
+    Raises:
+        RefusedError: RECEIPT_INVALID naming the step.
+        UnavailableError: KEY_UNKNOWN: not decided.
+    """
+    # 1 layout
+    signed = read_receipt(octets)
+    receipt = signed.receipt
+    # 2 key known
+    record = trust.key(receipt.key_id)
+    if record is None:
+        raise UnavailableError(Reason.KEY_UNKNOWN, f"receipt key {receipt.key_id}")
+    # 3 registration
+    if record.use is not KeyUse.RECEIPT or record.owner != receipt.issuer:
+        raise RefusedError(
+            Reason.RECEIPT_INVALID, f"key {receipt.key_id} is no receipt key of {receipt.issuer}"
+        )
+    if record.key.suite is not Suite(receipt.suite):
+        raise RefusedError(Reason.RECEIPT_INVALID, "suite is not the key's")
+    if live and record.revoked_ms is not None:
+        raise RefusedError(Reason.RECEIPT_INVALID, f"key {receipt.key_id} is revoked")
+    if record.revoked_ms is not None and record.revoked_ms <= receipt.instant_ms:
+        raise RefusedError(Reason.RECEIPT_INVALID, f"key {receipt.key_id} was revoked before")
+    early, late = record.not_before_ms - MAX_CLOCK_SKEW_MS, record.not_after_ms
+    if not early <= receipt.instant_ms < late:
+        raise RefusedError(Reason.RECEIPT_INVALID, "key outside its validity at the stated instant")
+    # 4 signature
+    if not record.key.verify(receipt_signed_octets(receipt), signed.signature):
+        raise RefusedError(Reason.RECEIPT_INVALID, "signature")
+    return VerifiedReceipt(receipt, octets)
+
+
+def concerns(
+    verified: VerifiedReceipt, reference: MessageReference, message_digest: bytes, octets: bytes
+) -> bool:
+    """Step 5: whether this receipt is about exactly this message.
+
+    A refusal that names nothing concerns the message only if it is about the very octets we hold:
+    what a forwarder altered on the way is that forwarder's fault and ends nothing.
+    """
+    receipt = verified.receipt
+    same_octets = hmac.compare_digest(receipt.octets_digest, digest(Suite(receipt.suite), octets))
+    if receipt.reference is None:
+        return receipt.type is ReceiptType.REFUSED and same_octets
+    return receipt.reference == reference and hmac.compare_digest(
+        receipt.message_digest, message_digest
+    )
