@@ -122,7 +122,7 @@ def make_venv(guard: int) -> None:
     # Debian keeps venv's pip in a package of its own.
     shutil.rmtree(VENV, ignore_errors=True)
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-    apt_install([package], f"{sys.executable}, which cannot make a virtual environment alone,")
+    apt_install([package], f"making a virtual environment with {sys.executable}")
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         shutil.rmtree(VENV, ignore_errors=True)
