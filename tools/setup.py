@@ -80,8 +80,8 @@ def install_debian_tools() -> None:
 
 
 def identity(python: str | Path) -> str | None:
-    """Version and base of an interpreter; None where it does not run."""
-    code = "import sys; print(sys.version_info[:3], sys.base_prefix)"
+    """Version and home of an interpreter; None where it does not run."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2], sys.base_prefix)"
     try:
         run = subprocess.run([python, "-Ic", code], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
