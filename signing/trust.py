@@ -1,0 +1,78 @@
+"""The trust set: every registered key, whose it is, where it may be used and when (信任集).
+
+It is made from verified directories only (routing/directory) and never changes: a newer directory
+makes a newer set. One key has one registration; a key id that two entries claim is refused, for one
+of them is a lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from protocol.errors import RefusedError
+from protocol.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from signing.keys import KeyUse
+    from signing.suites import PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """One registered key. Instants in milliseconds since 1970 UTC.
+
+    Attributes:
+        key: The public key with its suite.
+        use: The one thing it may sign.
+        owner: USCC of the authority that answers for it; the node id for a receipt key. A ping key
+            belongs to the node's operator (USCC).
+        node: The node it is delegated to.
+        not_before_ms: First instant of its validity.
+        not_after_ms: First instant after its validity.
+        revoked_ms: When it was revoked, if it was; from then on nothing new by it is believed.
+    """
+
+    key: PublicKey
+    use: KeyUse
+    owner: str
+    node: str
+    not_before_ms: int
+    not_after_ms: int
+    revoked_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustSet:
+    """The registered keys by key id.
+
+    Attributes:
+        records: All of them, read only.
+        version: Rises with every directory that was accepted; part of any cache key over the set.
+    """
+
+    records: Mapping[str, KeyRecord]
+    version: int
+
+    @classmethod
+    def of(cls, records: Iterable[KeyRecord], version: int) -> TrustSet:
+        """The set of these records.
+
+        Raises:
+            RefusedError: DOCUMENT_INVALID: one key registered twice.
+        """
+        by_id: dict[str, KeyRecord] = {}
+        for record in records:
+            key_id = record.key.key_id
+            if key_id in by_id:
+                detail = f"key {key_id} is registered for {by_id[key_id].owner} and {record.owner}"
+                raise RefusedError(Reason.DOCUMENT_INVALID, detail)
+            by_id[key_id] = record
+        return cls(MappingProxyType(by_id), version)
+
+    def key(self, key_id: str) -> KeyRecord | None:
+        """The registration of a key id; None when this directory does not know it (yet)."""
+        return self.records.get(key_id)
