@@ -18,7 +18,7 @@ from typing import Final
 
 from protocol.errors import UnavailableError
 from protocol.reasons import Reason
-from signing.encodings import SM2_FORM, SM2_ORDER, der_from_raw, raw_from_der, sm2_scalar
+from signing.encodings import SM2_FORM, der_from_raw, raw_from_der, sm2_scalar
 
 DISTINGUISHING_ID: Final = b"1234567812345678"
 # With the major version in the name: a bare `libcrypto` may be any version, or another library.
@@ -158,7 +158,7 @@ class OpensslSm2:
         return raw_from_der(out.raw[: size.value])
 
     def _verify(self, key: _NativeKey, octets: bytes, signature: bytes) -> bool:
-        der = der_from_raw(signature, SM2_ORDER)
+        der = der_from_raw(signature)
         if der is None:
             return False
         context = self._context(self._library.EVP_DigestVerifyInit_ex, key)

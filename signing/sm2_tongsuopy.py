@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from protocol.errors import UnavailableError
 from protocol.reasons import Reason
-from signing.encodings import SM2_FORM, SM2_ORDER, der_from_raw, raw_from_der, sm2_scalar
+from signing.encodings import SM2_FORM, der_from_raw, raw_from_der, sm2_scalar
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -105,7 +105,7 @@ class TongsuopySm2:
             raise _unavailable(error) from error
 
     def _verify(self, key: Any, octets: bytes, signature: bytes) -> bool:  # noqa: ANN401
-        der = der_from_raw(signature, SM2_ORDER)
+        der = der_from_raw(signature)
         if der is None:
             return False
         try:

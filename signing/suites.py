@@ -291,7 +291,7 @@ class _P256Verifier:
         self._key = key
 
     def verify(self, octets: bytes, signature: bytes) -> bool:
-        der = der_from_raw(signature, P256_ORDER)
+        der = der_from_raw(signature)
         if der is None:
             return False
         try:
