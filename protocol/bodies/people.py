@@ -7,7 +7,7 @@ Field order is element order on the wire, field names are element names (``staff
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 # The codec reads these annotations at run time.
 from protocol.bodies.shapes import (  # noqa: TC001
@@ -22,7 +22,6 @@ from protocol.bodies.shapes import (  # noqa: TC001
     PartId,
     Region,
     Telephone,
-    Text,
     Token,
     Value,
 )
@@ -36,7 +35,7 @@ DeliveryMethod: TypeAlias = Literal["window", "post", "electronic"]
 MaterialForm: TypeAlias = Literal["original", "copy", "electronic", "licence"]
 """原件, 复印件, 电子件, 电子证照."""
 Trust: TypeAlias = Literal["A", "B", "C", "D"]
-"""国办函〔2016〕108号: A 机关产生, B 窗口核验, C 用户上传须核原件, D 自制承诺负责."""
+"""国办函〔2016〕108号: A 机关产生, B 窗口核验, C 用户上传须核原件, D 自制承诺负责."""  # noqa: RUF001
 Subject: TypeAlias = Literal["material", "field"]
 """材料; 表单项."""
 RemedyKind: TypeAlias = Literal["review", "litigation"]
@@ -62,7 +61,7 @@ class Number:
     value: Label
 
 
-NUMBER_SCHEMES = {
+NUMBER_SCHEMES: Final = {
     "collection": "收件编号",
     "case": "办件编号",
     "query": "查询码",
@@ -145,7 +144,8 @@ class Field:
 class Basis:
     """Why this authority is responsible (管辖依据): whose region counts, and which region it is.
 
-    The kinds of basis are the catalogue's; `zone` names a functional zone, which has no region code.
+    The kinds of basis are the catalogue's; `zone` names a functional zone, which has no region
+    code.
     """
 
     kind: Token
@@ -189,7 +189,3 @@ class Proof:
     kind: ProofKind
     value: Line
     part: PartId | None = None
-
-
-Explanation: TypeAlias = Text
-"""Reasons given to the applicant (说明理由)."""

@@ -1,0 +1,152 @@
+"""The plan of a body's form, read once from its class by reflection.
+
+The XML codec, the local JSON form and the rules walk the same plan, so that adding a field to a
+class (and to its XSD) is all there is to adding a field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from dataclasses import dataclass
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Final,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from protocol.bodies.shapes import Choice, Many, Shape
+from protocol.errors import LocalUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One field of a class.
+
+    Attributes:
+        name: The attribute in Python.
+        key: The key in JSON: camelCase, without the unit of an instant.
+        element: The element in XML: the key, or for a repeated one the name of its members' class.
+        content: The shape of a single value, or the class of a nested one.
+        least: How often the element has to occur.
+        most: How often it may occur.
+        repeated: Whether the attribute is a tuple and the JSON value a list.
+    """
+
+    name: str
+    key: str
+    element: str
+    content: Shape | type
+    least: int
+    most: int
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A single value found in a body: where, in JSON's words, and of what shape."""
+
+    path: str
+    shape: Shape
+    value: object
+
+
+_PLANS: Final[dict[type, tuple[Slot, ...]]] = {}
+_BY_ELEMENT: Final[dict[type, dict[str, Slot]]] = {}
+
+
+def plan_of(cls: type) -> tuple[Slot, ...]:
+    """The slots of a dataclass, in the order of its fields; read once.
+
+    Raises:
+        LocalUseError: a field's annotation is outside what bodies may use.
+    """
+    plan = _PLANS.get(cls)
+    if plan is None:
+        hints = get_type_hints(cls, include_extras=True)
+        plan = tuple(_slot(field.name, hints[field.name]) for field in dataclasses.fields(cls))
+        _PLANS[cls] = plan
+    return plan
+
+
+def slots_by_element(cls: type) -> dict[str, Slot]:
+    """The slots of a dataclass by the name of their element; read once."""
+    slots = _BY_ELEMENT.get(cls)
+    if slots is None:
+        slots = _BY_ELEMENT[cls] = {slot.element: slot for slot in plan_of(cls)}
+    return slots
+
+
+def _slot(name: str, hint: object) -> Slot:
+    key = _camel(name.removesuffix("_ms"))
+    least = 1
+    if get_origin(hint) in (Union, types.UnionType):
+        hint, least = get_args(hint)[0], 0
+    many = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Many)), None)
+    if many is not None:
+        member = get_args(get_args(hint)[0])[0]
+        element = _lower(member.__name__)
+        return Slot(name, key, element, member, many.least, many.most, repeated=True)
+    return Slot(name, key, key, _content(name, hint), least, 1, repeated=False)
+
+
+def _content(name: str, hint: object) -> Shape | type:
+    if get_origin(hint) is Literal:
+        return Choice(get_args(hint))
+    if get_origin(hint) is Annotated:
+        for extra in get_args(hint)[1:]:
+            if isinstance(extra, Shape):
+                return extra
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return hint
+    message = f"field {name}: {hint} is neither a shape, a choice nor a dataclass"
+    raise LocalUseError(message)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _lower(class_name: str) -> str:
+    return class_name[0].lower() + class_name[1:]
+
+
+def values_of(value: object, slot: Slot) -> tuple[object, ...]:
+    """What a dataclass holds in one slot: nothing, one thing, or several."""
+    held = getattr(value, slot.name)
+    if slot.repeated:
+        return tuple(held)
+    return () if held is None else (held,)
+
+
+def walk(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every dataclass inside a body, itself first, with its path in the JSON form."""
+    yield path, value
+    for slot in plan_of(type(value)):
+        if isinstance(slot.content, type):
+            for index, held in enumerate(values_of(value, slot)):
+                yield from walk(held, join(path, slot, index))
+
+
+def leaves(value: object) -> Iterator[Leaf]:
+    """Every single value inside a body."""
+    for path, inner in walk(value):
+        for slot in plan_of(type(inner)):
+            if not isinstance(slot.content, type):
+                for held in values_of(inner, slot):
+                    yield Leaf(join(path, slot, 0), slot.content, held)
+
+
+def join(path: str, slot: Slot, index: int) -> str:
+    """The path of what a slot holds: ``materials[2].part``."""
+    step = f"{slot.key}[{index}]" if slot.repeated else slot.key
+    return f"{path}.{step}" if path else step
