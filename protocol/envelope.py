@@ -167,6 +167,15 @@ def read_envelope(root: etree._Element, schemas: Mapping[str, etree.XMLSchema]) 
     schema = schemas[ENVELOPE_NAMESPACE]
     if not schema.validate(root):
         raise RefusedError(Reason.SCHEMA_INVALID, _first_fault(schema))
+    return read_validated(root)
+
+
+def read_validated(root: etree._Element) -> Envelope:
+    """Read an envelope the schema has passed: now, or before it went into our own store.
+
+    Raises:
+        RefusedError: SCHEMA_INVALID or LIFETIME_INVALID: what a schema cannot say.
+    """
     header_element, parts_element = root[0], root[1]
     try:
         header = _read_header(header_element)

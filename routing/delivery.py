@@ -131,20 +131,9 @@ def _from_destination(receipt: Receipt, sent: Sent) -> Verdict:
     return outcome
 
 
-class Recurrence(StrEnum):
-    """What an arriving message is to one already known under its reference."""
-
-    NEW = "new"
-    SAME = "same"
-    CONFLICT = "conflict"
-
-
-def recurrence(known_digest: bytes | None, message_digest: bytes) -> Recurrence:
-    """Compare an authenticated message with the one on record, if there is one (EX-5)."""
-    if known_digest is None:
-        return Recurrence.NEW
-    same = hmac.compare_digest(known_digest, message_digest)
-    return Recurrence.SAME if same else Recurrence.CONFLICT
+def same_message(known_digest: bytes, message_digest: bytes) -> bool:
+    """Whether an authenticated message is the one on record under its reference (EX-5)."""
+    return hmac.compare_digest(known_digest, message_digest)
 
 
 class Turn(StrEnum):

@@ -1,0 +1,143 @@
+"""What a message does to a case, seen from one end. Pure functions over views and signed data.
+
+The handling authority is the case's sequencer (design, section 8): what it records takes effect
+there and then; what the collecting side sends takes effect at the collecting end when the
+destination's `received` comes back, or when a later message of the handling authority says, by
+`InReplyTo`, that it has seen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from protocol.errors import RefusedError, UnavailableError
+from protocol.lifecycle import CaseState, Power, step
+from protocol.reasons import Reason
+
+if TYPE_CHECKING:
+    from routing.catalogue import Catalogue, Implementation
+
+    from protocol.bodies import CaseSubmit
+    from protocol.envelope import Header
+
+
+class Side(StrEnum):
+    """Which end of a case a view is."""
+
+    COLLECT = "collect"
+    HANDLE = "handle"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """One end's view of a case; a row of `case_view`."""
+
+    case_id: str
+    side: str
+    state: str
+    item: str
+    implementation: str
+    collecting_authority: str
+    collecting_node: str
+    handling_authority: str
+    handling_node: str
+    opened_ms: int
+    changed_ms: int
+    last_message: str | None
+    effective: int
+
+    @property
+    def counterpart(self) -> tuple[str, str]:
+        """(node, authority) of the other end."""
+        if self.side == Side.COLLECT:
+            return self.handling_node, self.handling_authority
+        return self.collecting_node, self.collecting_authority
+
+    @property
+    def ours(self) -> tuple[str, str]:
+        """(node, authority) of this end."""
+        if self.side == Side.COLLECT:
+            return self.collecting_node, self.collecting_authority
+        return self.handling_node, self.handling_authority
+
+
+def open_case(header: Header, body: CaseSubmit, side: Side, now_ms: int) -> CaseView:
+    """A case before its first step, seen from one end.
+
+    Raises:
+        RefusedError: SCHEMA_INVALID: a submission outside a case.
+    """
+    if header.case is None:
+        raise RefusedError(Reason.SCHEMA_INVALID, f"{header.kind} needs Header/Case")
+    return CaseView(
+        case_id=header.case.case_id,
+        side=side.value,
+        state=CaseState.NEW.value,
+        item=body.item,
+        implementation=body.implementation,
+        collecting_authority=header.sender.authority,
+        collecting_node=header.sender.node,
+        handling_authority=header.recipient.authority,
+        handling_node=header.recipient.node,
+        opened_ms=now_ms,
+        changed_ms=now_ms,
+        last_message=None,
+        effective=0,
+    )
+
+
+def advance(
+    view: CaseView, kind: str, powers: frozenset[Power], header: Header, now_ms: int
+) -> CaseView:
+    """The view after one message has taken effect.
+
+    Raises:
+        RefusedError: WRONG_STATE or POWER_LACKING, naming the row of the lifecycle table it missed.
+    """
+    state = step(CaseState(view.state), kind, powers)
+    collecting = header.sender.authority == view.collecting_authority
+    sequence = 0 if header.case is None else header.case.sequence
+    return replace(
+        view,
+        state=state.value,
+        changed_ms=now_ms,
+        last_message=header.message_id if collecting else view.last_message,
+        effective=max(view.effective, sequence) if collecting else view.effective,
+    )
+
+
+def powers_of(catalogue: Catalogue, implementation_code: str, authority: str) -> frozenset[Power]:
+    """The powers an authority holds in a case, by the implementation it runs under.
+
+    Raises:
+        UnavailableError: STALE_DIRECTORY: the catalogue here does not know the implementation
+            (yet).
+    """
+    implementation = catalogue.implementation(implementation_code)
+    if implementation is None:
+        raise UnavailableError(
+            Reason.STALE_DIRECTORY, f"implementation {implementation_code} is not in the catalogue"
+        )
+    return implementation.powers_of(authority)
+
+
+def check_submission(
+    catalogue: Catalogue, header: Header, body: CaseSubmit, now_ms: int
+) -> Implementation:
+    """Whether the addressed authority implements this item now.
+
+    Raises:
+        RefusedError: ITEM_UNKNOWN or ITEM_NOT_SERVED.
+    """
+    if catalogue.item(body.item) is None:
+        raise RefusedError(Reason.ITEM_UNKNOWN, f"item {body.item}")
+    authority = header.recipient.authority
+    implementation = catalogue.served(body.item, authority, now_ms)
+    if implementation is None or implementation.code != body.implementation:
+        raise RefusedError(
+            Reason.ITEM_NOT_SERVED,
+            f"{authority} does not implement item {body.item} as {body.implementation} now",
+        )
+    return implementation

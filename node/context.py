@@ -1,0 +1,52 @@
+"""What every step of the engine works with: this node, its ports, the signed data in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from signing.keys import KeyUse
+
+if TYPE_CHECKING:
+    from routing.catalogue import Catalogue
+
+    from node.ports import Clock, Entropy, Store
+    from routing.directory import Directory
+    from signing.keys import KeyStore
+    from signing.suites import PublicKey
+    from signing.verify import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """The verified directory and catalogue in force; replaced whole, never changed."""
+
+    directory: Directory
+    catalogue: Catalogue
+
+
+@dataclass(slots=True)
+class NodeContext:
+    """This node.
+
+    Attributes:
+        here: Its node id.
+        rules: What envelopes are held against.
+        keys: Its private keys.
+        store: Durable state.
+        clock: Its time.
+        entropy: Its randomness.
+        federation: The directory and catalogue in force; assigned anew after a synchronisation.
+    """
+
+    here: str
+    rules: Rules
+    keys: KeyStore
+    store: Store
+    clock: Clock
+    entropy: Entropy
+    federation: Federation
+
+    def receipt_key(self) -> PublicKey:
+        """The key this node signs its receipts with."""
+        return self.keys.public(self.keys.find(KeyUse.RECEIPT, self.here))

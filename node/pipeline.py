@@ -1,0 +1,334 @@
+"""The path of a message into this node, top to bottom: receive, verify, admit, record, route.
+
+One post is read into messages, receipts and questions; each is answered by a frame. Nothing is
+answered before the unit of work that carries it is committed, and nothing is believed before it is
+verified:
+
+1. **receive**: split the post into frames; bind parts to their envelopes (EX-1)
+2. **verify**: the envelope's ten steps (`signing.verify`), then every part against the manifest
+   (PA-2)
+3. **admit**: the peer may present it; it is for us, or we forward for it (RT-1 to RT-4)
+4. **record**: in one transaction (`node.recording`): duplicate? expired? its turn? does the case
+   allow it? The receipt is signed and written with everything else (EX-5 to EX-9)
+5. **route**: what is not for us goes to the outbox of the next hop, in our custody
+
+A message that was never authenticated is refused with a receipt that names nothing but its octets,
+and leaves no trace in the store: a forger must not be able to use up an id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from node.ports import Unit
+from node.recording import RETRY_AFTER_MS, Arrival, Recorder, next_hop
+from node.settlement import case_lock, message_lock, settle_unit
+from node.store.queries import Role, find_message
+from protocol.bodies import check_references, decode_body
+from protocol.envelope import BODY_ID, read_envelope
+from protocol.errors import RefusedError, UnavailableError
+from protocol.frames import (
+    AskFrame,
+    BusyFrame,
+    EnvelopeFrame,
+    NotHereFrame,
+    PartFrame,
+    ReceiptFrame,
+    WantedFrame,
+    read_frames,
+    write_frames,
+)
+from protocol.limits import MAX_ENVELOPE_OCTETS, MAX_HOPS, MAX_POST_MESSAGES
+from protocol.reasons import Reason
+from protocol.receipt import ReceiptType
+from protocol.wire import parse_canonical
+from signing.receipts import draft_receipt, sign_receipt, verify_receipt
+from signing.verify import VerifiedEnvelope, check_part, verify_envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from node.context import NodeContext
+    from node.ports import Transport
+    from protocol.bodies import Body
+    from protocol.frames import Frame
+
+_log = structlog.get_logger()
+
+
+class Pipeline:
+    """The inbound path of one node. Holds no state: everything is in the store."""
+
+    def __init__(
+        self, context: NodeContext, transport: Transport, wake: Callable[[str], None]
+    ) -> None:
+        """Bind the path to its node.
+
+        Args:
+            context: The node.
+            transport: For questions that have to be passed on at once.
+            wake: Called with each peer for which new work was committed.
+        """
+        self._context = context
+        self._transport = transport
+        self._wake = wake
+        self._recorder = Recorder(context)
+
+    # 1 receive
+
+    async def receive(self, peer: str, octets: bytes) -> bytes:
+        """Take one post of a peer; the octets of the answer.
+
+        Args:
+            peer: Node id, as authenticated by the carrier.
+            octets: The post.
+        """
+        try:
+            frames = read_frames(octets)
+            messages = _bind_parts(frames)
+        except RefusedError as refusal:
+            _log.warning(
+                "post refused", peer=peer, reason=refusal.reason.code, detail=refusal.detail
+            )
+            return write_frames([self._refuse_octets(octets, refusal)])
+        work = [self._take_message(peer, frame, parts) for frame, parts in messages]
+        work += [self._take_ask(peer, frame) for frame in frames if isinstance(frame, AskFrame)]
+        work += [
+            self._take_receipt(peer, frame.octets)
+            for frame in frames
+            if isinstance(frame, ReceiptFrame)
+        ]
+        answers = await asyncio.gather(*work)
+        return write_frames(frame for answer in answers for frame in answer)
+
+    async def _take_message(
+        self, peer: str, frame: EnvelopeFrame, parts: Mapping[str, PartFrame]
+    ) -> list[Frame]:
+        try:
+            verified = self._verify(frame.octets)
+        except RefusedError as refusal:
+            _log.warning("refused", peer=peer, reason=refusal.reason.code, detail=refusal.detail)
+            return [self._refuse_octets(frame.octets, refusal)]
+        except UnavailableError as trouble:
+            return self._not_now(frame.octets, trouble)
+        reference = verified.envelope.header.reference
+        failure = self._path_failure(peer, frame.path, verified)
+        if failure is not None:
+            _log.warning("not taken", peer=peer, message=reference.message_id, reason=failure.code)
+            return [NotHereFrame(reference, failure)]
+        arrival = self._complete(Arrival(verified, frame.path), parts)
+        return [await self._admit(arrival)]
+
+    # 2 verify
+
+    def _verify(self, octets: bytes) -> VerifiedEnvelope:
+        context = self._context
+        trust = context.federation.directory.trust
+        return verify_envelope(octets, context.rules, trust, context.clock.now_ms())
+
+    def _complete(self, arrival: Arrival, frames: Mapping[str, PartFrame]) -> Arrival:
+        """Bind the parts: all there and each equal to its digest, or the arrival is incomplete."""
+        verified, reference = arrival.verified, arrival.reference
+        parts: dict[str, bytes] = {}
+        for part in verified.envelope.parts:
+            frame = frames.get(part.part_id)
+            if frame is None or frame.reference != reference:
+                wanted = WantedFrame(reference, part.part_id, 0)
+                return Arrival(verified, arrival.path, incomplete=wanted)
+            try:
+                check_part(verified, part, frame.octets)
+            except UnavailableError as trouble:
+                busy = BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
+                return Arrival(verified, arrival.path, incomplete=busy)
+            parts[part.part_id] = frame.octets
+        if len(frames) > len(parts):
+            busy = BusyFrame(reference, Reason.PART_UNEXPECTED, RETRY_AFTER_MS)
+            return Arrival(verified, arrival.path, incomplete=busy)
+        if verified.envelope.header.recipient.node != self._context.here:
+            return Arrival(verified, arrival.path, parts)
+        try:
+            body = self._open(verified, parts)
+        except RefusedError as fault:
+            return Arrival(verified, arrival.path, parts, fault=fault)
+        return Arrival(verified, arrival.path, parts, body)
+
+    def _open(self, verified: VerifiedEnvelope, parts: Mapping[str, bytes]) -> Body:
+        envelope = verified.envelope
+        body = decode_body(parts[BODY_ID], self._context.rules.schemas)
+        if body.kind != envelope.header.kind:
+            raise RefusedError(
+                Reason.BODY_INVALID, f"body is {body.kind}, Kind {envelope.header.kind}"
+            )
+        check_references(body, [part.part_id for part in envelope.parts])
+        return body
+
+    # 3 admit
+
+    def _path_failure(
+        self, peer: str, path: tuple[str, ...], verified: VerifiedEnvelope
+    ) -> Reason | None:
+        """Why this peer may not present this message on this path; a failure of the path only."""
+        here, directory = self._context.here, self._context.federation.directory
+        header = verified.envelope.header
+        if path[-1] != peer or path[0] != header.sender.node:
+            return Reason.PEER_NOT_FORWARDER
+        if not directory.may_forward(peer, header.sender.node, here):
+            return Reason.PEER_NOT_FORWARDER
+        if here in path and peer != here:
+            return Reason.LOOP
+        if header.recipient.node == here:
+            return None
+        if len(path) >= MAX_HOPS:
+            return Reason.PATH_TOO_LONG
+        me = directory.node(here)
+        return None if me is not None and me.role == "hub" else Reason.NOT_FOR_US
+
+    async def _admit(self, arrival: Arrival) -> Frame:
+        """Record it (4) and route it (5); the frame to answer once that is durable."""
+        header = arrival.verified.envelope.header
+        for_us = header.recipient.node == self._context.here
+        decide = self._recorder.decide_in if for_us else self._recorder.decide_transit
+        keys = {message_lock(arrival.reference)}
+        if for_us and header.case is not None:
+            keys.add(case_lock(header.case.case_id))
+        unit = Unit(lambda connection: decide(connection, arrival), frozenset(keys))
+        try:
+            admission = await self._context.store.run(unit)
+        except UnavailableError as trouble:
+            return BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+        _log.info(
+            "arrived",
+            outcome=admission.outcome,
+            kind=header.kind,
+            message=header.message_id,
+            origin=header.sender.node,
+            path=",".join(arrival.path),
+        )
+        for peer in admission.wake:
+            self._wake(peer)
+        return admission.answer
+
+    # receipts on their way back, and questions
+
+    async def _take_receipt(self, peer: str, octets: bytes) -> list[Frame]:
+        """A receipt for something we sent on; silence in the answer means it is on disk here."""
+        trust = self._context.federation.directory.trust
+        try:
+            verified = verify_receipt(octets, trust)
+        except RefusedError as refusal:
+            _log.warning("receipt dropped", peer=peer, detail=refusal.detail)
+            return []
+        except UnavailableError as trouble:
+            _log.warning("receipt not checked", peer=peer, detail=trouble.detail)
+            return [BusyFrame(None, trouble.reason, RETRY_AFTER_MS)]
+        reference = verified.receipt.reference
+        if reference is None:
+            _log.warning("receipt names nothing", peer=peer)
+            return []
+        store = self._context.store
+        try:
+            row = await store.read(
+                lambda connection: find_message(connection, reference, Role.OUT, Role.TRANSIT)
+            )
+            if row is None:
+                return [NotHereFrame(reference, Reason.RECEIPT_UNKNOWN)]
+            settlement = await store.run(settle_unit(self._context, verified, row))
+        except UnavailableError as trouble:
+            return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
+        for upstream in settlement.wake:
+            self._wake(upstream)
+        return []
+
+    async def _take_ask(self, peer: str, frame: AskFrame) -> list[Frame]:
+        """What became of this message? Answered by the store, a tombstone or the next hop."""
+        try:
+            verified = self._verify(frame.octets)
+        except RefusedError as refusal:
+            return [self._refuse_octets(frame.octets, refusal)]
+        except UnavailableError as trouble:
+            return self._not_now(frame.octets, trouble)
+        reference = verified.envelope.header.reference
+        failure = self._path_failure(peer, frame.path, verified)
+        if failure is not None:
+            return [NotHereFrame(reference, failure)]
+        wanted = WantedFrame(reference, BODY_ID, 0)
+        arrival = Arrival(verified, frame.path, incomplete=wanted)
+        if verified.envelope.header.recipient.node == self._context.here:
+            return [await self._admit(arrival)]
+        known = await self._context.store.read(
+            lambda connection: find_message(connection, reference, Role.TRANSIT)
+        )
+        if known is not None:
+            return [await self._admit(arrival)]
+        return await self._pass_on(arrival)
+
+    async def _pass_on(self, arrival: Arrival) -> list[Frame]:
+        """Put a question we cannot answer to the next hop, at once and without keeping it."""
+        reference = arrival.reference
+        try:
+            to_node = arrival.verified.envelope.header.recipient.node
+            peer = next_hop(self._context, to_node, arrival.path)
+            path = (*arrival.path, self._context.here)
+            question = write_frames([AskFrame(path, arrival.verified.octets)])
+            answer = read_frames(await self._transport.post(peer, question))
+        except UnavailableError as trouble:
+            return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
+        except RefusedError:
+            return [BusyFrame(reference, Reason.PEER_UNREACHABLE, RETRY_AFTER_MS)]
+        return answer[:1]
+
+    # shared
+
+    def _refuse_octets(self, octets: bytes, refusal: RefusedError) -> ReceiptFrame:
+        """A signed refusal of octets that were never authenticated; nothing is recorded."""
+        context = self._context
+        receipt = draft_receipt(
+            ReceiptType.REFUSED,
+            context.here,
+            context.receipt_key(),
+            octets,
+            context.clock.now_ms(),
+            refusal=refusal,
+        )
+        return ReceiptFrame(sign_receipt(receipt, context.keys))
+
+    def _not_now(self, octets: bytes, trouble: UnavailableError) -> list[Frame]:
+        """Busy, about the message the unverified octets claim to be."""
+        _log.warning("not now", reason=trouble.reason.code, detail=trouble.detail)
+        root = parse_canonical(octets, MAX_ENVELOPE_OCTETS)
+        claimed = read_envelope(root, self._context.rules.schemas).header.reference
+        return [BusyFrame(claimed, trouble.reason, RETRY_AFTER_MS)]
+
+
+def _bind_parts(
+    frames: Sequence[Frame],
+) -> list[tuple[EnvelopeFrame, dict[str, PartFrame]]]:
+    """Envelopes with the parts that follow them.
+
+    Raises:
+        RefusedError: FRAME_MALFORMED or TOO_LARGE.
+    """
+    messages: list[tuple[EnvelopeFrame, dict[str, PartFrame]]] = []
+    asks = 0
+    for index, frame in enumerate(frames):
+        match frame:
+            case EnvelopeFrame():
+                messages.append((frame, {}))
+            case PartFrame(part_id=part_id, offset=offset):
+                if not messages or offset != 0 or part_id in messages[-1][1]:
+                    detail = f"frame {index}: a part follows its envelope, whole and once"
+                    raise RefusedError(Reason.FRAME_MALFORMED, detail)
+                messages[-1][1][part_id] = frame
+            case AskFrame():
+                asks += 1
+            case ReceiptFrame():
+                pass
+            case _:
+                detail = f"frame {index}: {type(frame).__name__} belongs in an answer"
+                raise RefusedError(Reason.FRAME_MALFORMED, detail)
+    if len(messages) + asks > MAX_POST_MESSAGES:
+        raise RefusedError(Reason.TOO_LARGE, f"more than {MAX_POST_MESSAGES} messages")
+    return messages

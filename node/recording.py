@@ -1,0 +1,375 @@
+"""Steps 4 and 5 of the pipeline: what one arrival becomes in the store, decided in one transaction.
+
+Everything here runs inside a unit of work: it reads, decides and returns rows, and the receipt is
+signed with the rest of its group before anything is written. The order of the questions is the
+order of the clauses: known already? expired? complete? its turn? does the case allow it? (EX-5 to
+EX-9, PA-1, CA-1.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from node import cases
+from node.cases import CaseView, Side
+from node.ports import Decision, Insert, Upsert
+from node.settlement import stored_header, take_effect
+from node.store import schema
+from node.store.queries import (
+    MessageRow,
+    Role,
+    find_by_id,
+    find_case,
+    find_message,
+    last_sequence,
+    refused_number,
+)
+from node.store.rows import case_row, ended, errand_row, message_row, part_rows
+from protocol.bodies import CaseSubmit
+from protocol.errors import RefusedError, UnavailableError
+from protocol.frames import BusyFrame, NotHereFrame, ReceiptFrame, WaitingFrame
+from protocol.reasons import Reason
+from protocol.receipt import ReceiptType, receipt_signed_octets, write_receipt
+from routing.delivery import Standing, Turn, same_message, turn
+from routing.planner import plan
+from signing.keys import SigningRequest
+from signing.receipts import draft_receipt
+from signing.verify import PING_KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from node.context import NodeContext
+    from node.ports import Row
+    from protocol.bodies import Body
+    from protocol.envelope import MessageReference
+    from protocol.frames import Frame
+    from protocol.receipt import Receipt
+    from signing.verify import VerifiedEnvelope
+
+RETRY_AFTER_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One verified message at the door.
+
+    Attributes:
+        verified: The envelope, authentic.
+        path: The nodes it passed, origin first; the last is the peer that presents it.
+        parts: Octets by part id, each equal to its digest.
+        body: The opened body; None where it is not for us or was not sent.
+        fault: Why the body is refused, if it is.
+        incomplete: What to answer instead of taking it: parts are missing or damaged.
+    """
+
+    verified: VerifiedEnvelope
+    path: tuple[str, ...]
+    parts: Mapping[str, bytes] = field(default_factory=dict)
+    body: Body | None = None
+    fault: RefusedError | None = None
+    incomplete: Frame | None = None
+
+    @property
+    def reference(self) -> MessageReference:
+        """What names it."""
+        return self.verified.envelope.header.reference
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of one arrival: the answer, the peers that now have work, a word."""
+
+    answer: Frame
+    outcome: str
+    wake: frozenset[str] = frozenset()
+    inbox: bool = False
+
+
+class Recorder:
+    """Decides what arrivals become. Holds nothing but the node it works for."""
+
+    def __init__(self, context: NodeContext) -> None:
+        """Decide for this node."""
+        self._context = context
+
+    def decide_in(self, connection: Connection, arrival: Arrival) -> Decision[Admission]:
+        """A message for an authority of ours."""
+        now_ms = self._context.clock.now_ms()
+        known = find_message(connection, arrival.reference, Role.IN)
+        if known is not None:
+            return self._again(connection, arrival, known, now_ms)
+        if arrival.verified.envelope.header.expires_ms <= now_ms:
+            refusal = RefusedError(Reason.EXPIRED, "not recorded before it expired")
+            return self._refuse(connection, arrival, refusal, now_ms)
+        if arrival.incomplete is not None:
+            return _answered(arrival.incomplete, "incomplete")
+        try:
+            expected = self._expected(connection, arrival)
+            if expected is not None:
+                return _answered(WaitingFrame(arrival.reference, expected), "gap")
+            effects = self._effects(connection, arrival, now_ms)
+        except RefusedError as refusal:
+            return self._refuse(connection, arrival, refusal, now_ms)
+        except UnavailableError as trouble:
+            busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+            return _answered(busy, trouble.reason.code)
+        return self._accept(connection, arrival, effects, now_ms)
+
+    def _again(
+        self, connection: Connection, arrival: Arrival, known: MessageRow, now_ms: int
+    ) -> Decision[Admission]:
+        """The id is on record: the stored receipt for the same content, a refusal for another."""
+        if not same_message(known.message_digest, arrival.verified.message_digest):
+            refusal = RefusedError(Reason.MESSAGE_ID_REUSED, "another content under this id")
+            return self._refuse(connection, arrival, refusal, now_ms, record=False)
+        if known.receipt is not None:
+            return _answered(ReceiptFrame(known.receipt), "duplicate")
+        # Only a message in transit is on record without its destination's receipt.
+        return self._take_custody(arrival, [], frozenset(), now_ms, "duplicate")
+
+    def _expected(self, connection: Connection, arrival: Arrival) -> int | None:
+        """The number that has to come first, if this one is too early (EX-6).
+
+        Raises:
+            RefusedError: SEQUENCE_USED (EX-7).
+        """
+        header = arrival.verified.envelope.header
+        if header.case is None:
+            return None
+        number = header.case.sequence
+        last = last_sequence(connection, header.case.case_id, header.sender.authority, Role.IN)
+        match turn(last, number):
+            case Turn.NEXT:
+                return None
+            case Turn.GAP:
+                return last + 1
+            case Turn.USED:
+                raise RefusedError(Reason.SEQUENCE_USED, f"{number}, next is {last + 1}")
+
+    def _effects(self, connection: Connection, arrival: Arrival, now_ms: int) -> list[Row]:
+        """What the message does to its case and who finds it in the inbox.
+
+        Raises:
+            RefusedError: the body, the catalogue or the lifecycle forbids it.
+            UnavailableError: the catalogue here cannot tell.
+        """
+        header, body = arrival.verified.envelope.header, arrival.body
+        if arrival.fault is not None:
+            raise arrival.fault
+        directory, catalogue = (
+            self._context.federation.directory,
+            self._context.federation.catalogue,
+        )
+        if header.kind == PING_KIND:
+            me = directory.node(self._context.here)
+            if me is None or me.operator != header.recipient.authority:
+                raise RefusedError(Reason.AUTHORITY_NOT_HERE, header.recipient.authority)
+            return []
+        authority = directory.authority(header.recipient.authority)
+        if authority is None or authority.node != self._context.here:
+            raise RefusedError(Reason.AUTHORITY_NOT_HERE, header.recipient.authority)
+        if header.case is None or body is None:
+            raise RefusedError(Reason.SCHEMA_INVALID, f"{header.kind} needs Header/Case")
+        if isinstance(body, CaseSubmit):
+            cases.check_submission(catalogue, header, body, now_ms)
+            if find_case(connection, header.case.case_id, Side.HANDLE) is not None:
+                raise RefusedError(Reason.WRONG_STATE, "the case was submitted before")
+            before = cases.open_case(header, body, Side.HANDLE, now_ms)
+        else:
+            before = self._find_view(connection, arrival)
+            before = self._catch_up(connection, before, arrival, now_ms)
+        powers = cases.powers_of(catalogue, before.implementation, header.sender.authority)
+        after = cases.advance(before, header.kind, powers, header, now_ms)
+        inbox = Insert(
+            schema.inbox,
+            {
+                "authority": header.sender.authority,
+                "message_id": header.message_id,
+                "to_authority": header.recipient.authority,
+                "case_id": header.case.case_id,
+                "recorded_ms": now_ms,
+                "leased_until_ms": 0,
+                "lease": None,
+                "done_ms": None,
+            },
+        )
+        return [case_row(after), inbox]
+
+    def _find_view(self, connection: Connection, arrival: Arrival) -> CaseView:
+        """Our end's view of the case, checked to be between these two authorities."""
+        header = arrival.verified.envelope.header
+        case_id = "" if header.case is None else header.case.case_id
+        parties = {header.sender.authority, header.recipient.authority}
+        for side in Side:
+            view = find_case(connection, case_id, side)
+            if view is None or view.ours[1] != header.recipient.authority:
+                continue
+            if parties == {view.collecting_authority, view.handling_authority}:
+                return view
+        raise RefusedError(Reason.CASE_UNKNOWN, f"no case {case_id} between these authorities")
+
+    def _catch_up(
+        self, connection: Connection, view: CaseView, arrival: Arrival, now_ms: int
+    ) -> CaseView:
+        """Let our own message take effect that the handling authority says it has seen.
+
+        Its `received` may still be on its way when the authority's next step arrives; InReplyTo is
+        then the earlier proof of the same fact.
+        """
+        header = arrival.verified.envelope.header
+        if view.side != Side.COLLECT or header.in_reply_to is None:
+            return view
+        for row in find_by_id(connection, header.in_reply_to):
+            if row.role == Role.OUT and row.case_id == view.case_id:
+                own = stored_header(row)
+                return take_effect(self._context, view, row, own, now_ms)
+        return view
+
+    def _accept(
+        self, connection: Connection, arrival: Arrival, effects: Sequence[Row], now_ms: int
+    ) -> Decision[Admission]:
+        receipt = self._draft(ReceiptType.RECEIVED, arrival, now_ms)
+        consumed = self._consume(connection, arrival)
+
+        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(receipt, signatures[0])
+            end = ended(Standing.RECEIVED, octets, now_ms)
+            rows = [
+                _row(arrival, Role.IN, now_ms, **end),
+                *part_rows(arrival.reference, Role.IN, arrival.parts),
+                *consumed,
+                *effects,
+            ]
+            return rows, Admission(ReceiptFrame(octets), "received", inbox=True)
+
+        return Decision(conclude, [_request(receipt)])
+
+    def _refuse(
+        self,
+        connection: Connection,
+        arrival: Arrival,
+        refusal: RefusedError,
+        now_ms: int,
+        *,
+        record: bool = True,
+    ) -> Decision[Admission]:
+        """A signed refusal of an authentic message: recorded, so it is said once and for ever."""
+        receipt = self._draft(ReceiptType.REFUSED, arrival, now_ms, refusal)
+        consumed = self._consume(connection, arrival) if record else []
+
+        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(receipt, signatures[0])
+            admission = Admission(ReceiptFrame(octets), f"refused {refusal.reason.code}")
+            if not record:
+                return [], admission
+            end = ended(Standing.REFUSED, octets, now_ms)
+            end |= {"reason": refusal.reason.number, "detail": refusal.detail}
+            return [_row(arrival, Role.IN, now_ms, **end), *consumed], admission
+
+        return Decision(conclude, [_request(receipt)])
+
+    def _consume(self, connection: Connection, arrival: Arrival) -> list[Row]:
+        """Use up the sequence number, and those after it that were refused before their turn."""
+        header = arrival.verified.envelope.header
+        if header.case is None:
+            return []
+        case_id, authority = header.case.case_id, header.sender.authority
+        last = last_sequence(connection, case_id, authority, Role.IN)
+        if header.case.sequence != last + 1:
+            return []
+        last += 1
+        while refused_number(connection, case_id, authority, last + 1):
+            last += 1
+        values = {"case_id": case_id, "authority": authority, "role": Role.IN.value, "last": last}
+        return [Upsert(schema.sequence, values)]
+
+    def decide_transit(self, connection: Connection, arrival: Arrival) -> Decision[Admission]:
+        """A message for somebody else: into our custody and the next hop's outbox."""
+        now_ms = self._context.clock.now_ms()
+        known = find_message(connection, arrival.reference, Role.TRANSIT)
+        if known is not None:
+            return self._again(connection, arrival, known, now_ms)
+        if arrival.incomplete is not None:
+            return _answered(arrival.incomplete, "incomplete")
+        header = arrival.verified.envelope.header
+        try:
+            peer = next_hop(self._context, header.recipient.node, arrival.path)
+        except UnavailableError as trouble:
+            return _answered(NotHereFrame(arrival.reference, trouble.reason), trouble.reason.code)
+        waiting = {"upstream": arrival.path[-1], "standing": Standing.QUEUED.value}
+        size = len(arrival.verified.octets) + sum(map(len, arrival.parts.values()))
+        rows: list[Row] = [
+            _row(arrival, Role.TRANSIT, now_ms, **waiting),
+            *part_rows(arrival.reference, Role.TRANSIT, arrival.parts),
+            errand_row(header, Role.TRANSIT, peer, now_ms, size),
+        ]
+        return self._take_custody(arrival, rows, frozenset({peer}), now_ms, f"custody for {peer}")
+
+    def _take_custody(
+        self,
+        arrival: Arrival,
+        rows: Sequence[Row],
+        wake: frozenset[str],
+        now_ms: int,
+        outcome: str,
+    ) -> Decision[Admission]:
+        receipt = self._draft(ReceiptType.CUSTODY, arrival, now_ms)
+
+        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(receipt, signatures[0])
+            return rows, Admission(ReceiptFrame(octets), outcome, wake)
+
+        return Decision(conclude, [_request(receipt)])
+
+    def _draft(
+        self,
+        kind: ReceiptType,
+        arrival: Arrival,
+        now_ms: int,
+        refusal: RefusedError | None = None,
+    ) -> Receipt:
+        return draft_receipt(
+            kind,
+            self._context.here,
+            self._context.receipt_key(),
+            arrival.verified.octets,
+            now_ms,
+            reference=arrival.reference,
+            message_digest=arrival.verified.message_digest,
+            refusal=refusal,
+        )
+
+
+def next_hop(context: NodeContext, to_node: str, path: tuple[str, ...]) -> str:
+    """The next node on the best route, never one the message has passed.
+
+    Raises:
+        UnavailableError: NO_ROUTE.
+    """
+    found = plan(context.federation.directory, context.here, to_node, path=path)
+    return found.alternates[0].next_hop
+
+
+def _answered(answer: Frame, outcome: str) -> Decision[Admission]:
+    return Decision(lambda _signatures: ([], Admission(answer, outcome)))
+
+
+def _request(receipt: Receipt) -> SigningRequest:
+    return SigningRequest(receipt.key_id, receipt_signed_octets(receipt))
+
+
+def _row(arrival: Arrival, role: Role, now_ms: int, **outcome: object) -> Insert:
+    verified = arrival.verified
+    return message_row(
+        verified.envelope.header,
+        verified.message_digest,
+        verified.octets,
+        role,
+        arrival.path,
+        now_ms,
+        **outcome,
+    )

@@ -1,0 +1,226 @@
+"""What a receipt settles at a node that sent a message on: its own, or one in its custody.
+
+The rules are `routing.delivery.judge_receipt`; here they become rows. A settled message leaves the
+outbox; if it was in our custody, the destination's receipt goes upstream the way the message came;
+if it was our own, it takes effect on the case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from node import cases
+from node.cases import CaseView, Side
+from node.ports import Decision, Delete, Row, Unit, Update, Upsert
+from node.store import schema
+from node.store.queries import (
+    DELIVER,
+    RECEIPT,
+    MessageRow,
+    Role,
+    find_case,
+    find_errand,
+    find_message,
+)
+from node.store.rows import case_row, ended, errand_row
+from protocol.envelope import Header, read_validated
+from protocol.errors import RefusedError, UnavailableError
+from protocol.limits import MAX_ENVELOPE_OCTETS
+from protocol.wire import parse_canonical
+from routing.delivery import (
+    InCustody,
+    Irrelevant,
+    PathFailure,
+    Sent,
+    Settled,
+    Standing,
+    judge_receipt,
+)
+from routing.retry import ASK, ASK_ATTEMPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from node.context import NodeContext
+    from protocol.envelope import MessageReference
+    from signing.receipts import VerifiedReceipt
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a receipt did.
+
+    Attributes:
+        outcome: A word for the log.
+        wake: Peers for which new work was written.
+        unknown: No such message was sent from here.
+        path_failed: A forwarder refused to carry it; another way has to be found.
+    """
+
+    outcome: str
+    wake: frozenset[str] = frozenset()
+    unknown: bool = False
+    path_failed: bool = False
+
+
+def stored_header(row: MessageRow) -> Header:
+    """The header of an envelope from our own store, which was verified before it went in."""
+    return read_validated(parse_canonical(row.envelope, MAX_ENVELOPE_OCTETS)).header
+
+
+def settle_unit(
+    context: NodeContext, verified: VerifiedReceipt, row: MessageRow
+) -> Unit[Settlement]:
+    """The unit of work that lets a verified receipt settle the message of this row."""
+    keys = {message_lock(row.reference)}
+    if row.case_id is not None:
+        keys.add(case_lock(row.case_id))
+    role = Role(row.role)
+    return Unit(
+        lambda connection: _decide(context, connection, verified, row.reference, role),
+        frozenset(keys),
+    )
+
+
+def message_lock(reference: MessageReference) -> str:
+    """The key under which units about one message exclude each other."""
+    return f"message {reference.authority} {reference.message_id}"
+
+
+def case_lock(case_id: str) -> str:
+    """The key under which units about one case exclude each other."""
+    return f"case {case_id}"
+
+
+def _decide(
+    context: NodeContext,
+    connection: Connection,
+    verified: VerifiedReceipt,
+    reference: MessageReference,
+    role: Role,
+) -> Decision[Settlement]:
+    row = find_message(connection, reference, role)
+    if row is None:
+        return _concluded([], Settlement("unknown", unknown=True))
+    now_ms = context.clock.now_ms()
+    sent = Sent(
+        row.reference, row.message_digest, row.envelope, row.to_node, Standing(row.standing)
+    )
+    verdict = judge_receipt(verified, sent)
+    match verdict:
+        case Settled():
+            return _settle(context, connection, row, verdict, verified.octets, now_ms)
+        case InCustody(issuer):
+            return _in_custody(context, connection, row, issuer, verified.octets, now_ms)
+        case PathFailure(issuer, reason):
+            _log.warning(
+                "path failure",
+                message=row.message_id,
+                issuer=issuer,
+                reason=None if reason is None else reason.code,
+            )
+            return _concluded([], Settlement("path failure", path_failed=True))
+        case Irrelevant(why, alarm):
+            if alarm:
+                _log.error("receipt contradicts", message=row.message_id, why=why)
+            return _concluded([], Settlement(why))
+
+
+def _settle(
+    context: NodeContext,
+    connection: Connection,
+    row: MessageRow,
+    outcome: Settled,
+    receipt: bytes,
+    now_ms: int,
+) -> Decision[Settlement]:
+    values = ended(outcome.standing, receipt, now_ms)
+    if outcome.reason is not None:
+        values |= {"reason": outcome.reason.number, "detail": outcome.detail}
+    rows: list[Row] = [
+        Update(schema.message, row.key, values),
+        Delete(schema.outbox, {**row.key, "purpose": DELIVER}),
+    ]
+    wake: set[str] = set()
+    header = stored_header(row)
+    if row.role == Role.TRANSIT and row.upstream is not None:
+        back = errand_row(header, Role.TRANSIT, row.upstream, now_ms, len(receipt), purpose=RECEIPT)
+        rows.append(back)
+        wake.add(row.upstream)
+    if row.role == Role.OUT and outcome.standing is Standing.RECEIVED:
+        rows.extend(_effect(context, connection, row, header, now_ms))
+    return _concluded(rows, Settlement(outcome.standing.value, frozenset(wake)))
+
+
+def _effect(
+    context: NodeContext,
+    connection: Connection,
+    row: MessageRow,
+    header: Header,
+    now_ms: int,
+) -> list[Row]:
+    """What a message of the collecting side does at its own end once it was received."""
+    view = None if row.case_id is None else find_case(connection, row.case_id, Side.COLLECT)
+    if view is None:
+        return []
+    after = take_effect(context, view, row, header, now_ms)
+    return [] if after == view else [case_row(after)]
+
+
+def take_effect(
+    context: NodeContext, view: CaseView, row: MessageRow, header: Header, now_ms: int
+) -> CaseView:
+    """Our own message takes effect at the collecting end, once."""
+    if row.authority != view.collecting_authority or (row.sequence or 0) <= view.effective:
+        return view
+    catalogue = context.federation.catalogue
+    try:
+        powers = cases.powers_of(catalogue, view.implementation, row.authority)
+        return cases.advance(view, row.kind, powers, header, now_ms)
+    except (RefusedError, UnavailableError) as error:
+        # The sequencer took it and our own table does not: the two ends differ. Shown, never
+        # guessed.
+        _log.error("ends disagree", case=view.case_id, message=row.message_id, why=str(error))
+        return view
+
+
+def _in_custody(
+    context: NodeContext,
+    connection: Connection,
+    row: MessageRow,
+    issuer: str,
+    receipt: bytes,
+    now_ms: int,
+) -> Decision[Settlement]:
+    values = {**row.key, "issuer": issuer, "receipt": receipt}
+    rows: list[Row] = [Upsert(schema.custody, values)]
+    standing = Standing.IN_DOUBT if row.expires_ms <= now_ms else Standing.CUSTODY
+    if row.standing != standing and not Standing(row.standing).settled:
+        rows.append(Update(schema.message, row.key, {"standing": standing.value}))
+    errand = find_errand(connection, row.key, DELIVER)
+    if errand is not None:
+        # From here on the question is what became of it; the octets stay, custody discharges
+        # nobody.
+        attempts = errand.attempts + 1 if row.standing != Standing.QUEUED else 1
+        due_ms = now_ms + ASK.delay_ms(attempts, jitter(context))
+        changes = {"due_ms": due_ms, "attempts": attempts, "last_reason": None}
+        key = {**row.key, "purpose": DELIVER}
+        bound = attempts > ASK_ATTEMPTS
+        rows.append(Delete(schema.outbox, key) if bound else Update(schema.outbox, key, changes))
+    return _concluded(rows, Settlement(f"custody of {issuer}"))
+
+
+def jitter(context: NodeContext) -> float:
+    """Uniform in [0, 1), from the node's entropy."""
+    return int.from_bytes(context.entropy.octets(4)) / 2**32
+
+
+def _concluded(rows: Sequence[Row], settlement: Settlement) -> Decision[Settlement]:
+    return Decision(lambda _signatures: (rows, settlement))

@@ -1,0 +1,152 @@
+"""A federation of production engines in one process, under virtual time.
+
+Store code, engine, signatures and schemas are those of production; clock, randomness, network and crashes
+come from the seed. A crash takes everything that was not committed: the node's tasks end wherever they wait,
+and a new engine is opened on the same file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from node.context import NodeContext
+from node.engine import Engine
+from node.store.sqlite import InlineStore, SqliteEngine
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any, TypeVar
+
+    from sqlalchemy import Connection
+
+    from node.context import Federation
+    from node.ports import Unit
+    from signing.keys import KeyStore
+    from signing.verify import Rules
+    from tests.sim.loop import VirtualLoop
+    from tests.sim.weather import Network
+
+    T = TypeVar("T")
+
+
+class SimClock:
+    """The world's clock, as one node has it set."""
+
+    def __init__(self, skew_ms: int) -> None:
+        self._skew_ms = skew_ms
+
+    def now_ms(self) -> int:
+        loop: VirtualLoop = asyncio.get_running_loop()  # type: ignore[assignment]
+        return loop.now_ms() + self._skew_ms
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        await asyncio.sleep(duration_ms / 1000)
+
+
+class SimEntropy:
+    """Randomness from the seed."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+
+    def octets(self, count: int) -> bytes:
+        return self._dice.randbytes(count)
+
+
+class SimStore:
+    """The inline store, with moments before and after the commit at which a crash may come."""
+
+    def __init__(self, inner: InlineStore, dice: random.Random) -> None:
+        self._inner = inner
+        self._dice = dice
+
+    async def run(self, unit: Unit[T]) -> T:
+        await asyncio.sleep(self._dice.random() * 0.004)
+        result = await self._inner.run(unit)
+        await asyncio.sleep(self._dice.random() * 0.004)
+        return result
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        return await self._inner.read(query)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class SimTransport:
+    """A node's way into the network."""
+
+    def __init__(self, here: str, network: Network) -> None:
+        self._here = here
+        self._network = network
+
+    async def post(self, peer: str, octets: bytes) -> bytes:
+        return await self._network.post(self._here, peer, octets)
+
+
+class SimNode:
+    """One node that can be crashed and started again."""
+
+    def __init__(
+        self,
+        node_id: str,
+        folder: Path,
+        keys: KeyStore,
+        rules: Rules,
+        federation: Federation,
+        dice: random.Random,
+        skew_ms: int = 0,
+    ) -> None:
+        self.node_id = node_id
+        self.engine: Engine | None = None
+        self.crashes = 0
+        self._file = folder / f"{node_id}.db"
+        self._keys = keys
+        self._rules = rules
+        self._federation = federation
+        self._dice = dice
+        self._clock = SimClock(skew_ms)
+        self._store: SimStore | None = None
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    def start(self, network: Network) -> None:
+        inner = InlineStore(SqliteEngine(self._file, self._keys, durable=False))
+        self._store = SimStore(inner, self._dice)
+        context = NodeContext(
+            here=self.node_id,
+            rules=self._rules,
+            keys=self._keys,
+            store=self._store,
+            clock=self._clock,
+            entropy=SimEntropy(self._dice),
+            federation=self._federation,
+        )
+        self.engine = Engine(context, SimTransport(self.node_id, network))
+        self.belongs(asyncio.ensure_future(self.engine.run()))
+
+    def belongs(self, task: asyncio.Future[Any]) -> None:
+        """This task dies with the node."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def crash(self) -> None:
+        """Everything that waits here is gone; the file is as the last commit left it."""
+        self.engine = None
+        self.crashes += 1
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.stop()
+
+    async def stop(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        assert self._store is not None
+        return await self._store.read(query)
