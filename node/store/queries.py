@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Table, and_, distinct, func, select, tuple_
+from sqlalchemy import ColumnElement, Table, and_, func, select, tuple_
 
 from node.cases import CaseView, Side
 from node.store import schema
@@ -255,7 +255,7 @@ def next_due(connection: Connection, peer: str) -> int | None:
 
 def peers_with_errands(connection: Connection) -> list[str]:
     """The peers something waits for."""
-    query = select(distinct(schema.outbox.c.peer)).order_by(schema.outbox.c.peer)
+    query = select(schema.outbox.c.peer).distinct().order_by(schema.outbox.c.peer)
     return list(connection.execute(query).scalars())
 
 
