@@ -60,7 +60,11 @@ def parse_canonical(octets: bytes, max_octets: int) -> etree._Element:
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise RefusedError(Reason.NOT_WELL_FORMED, f"line {line}, column {column}") from error
-    canonical = etree.tostring(root, method="c14n", exclusive=True, with_comments=False)
+    try:
+        canonical = etree.tostring(root, method="c14n", exclusive=True, with_comments=False)
+    except etree.C14NError as error:
+        detail = "has no exclusive c14n: a relative namespace name"
+        raise RefusedError(Reason.NOT_CANONICAL, detail) from error
     if canonical != octets:
         raise RefusedError(Reason.NOT_CANONICAL, _first_difference(octets, canonical))
     return root
