@@ -90,7 +90,7 @@ def open_document(
         threshold: How many different keys have to have signed.
 
     Raises:
-        RefusedError: DOCUMENT_INVALID: not the one form of a document, or too large;
+        RefusedError: TOO_LARGE; DOCUMENT_INVALID: not the one form of a document;
             DOCUMENT_SIGNATURE: another type, a signature by another key or that does not verify, or
             fewer than the threshold.
         UnavailableError: SUITE_UNAVAILABLE: a signature could not be checked.
@@ -119,7 +119,7 @@ def signers(octets: bytes) -> frozenset[str]:
     """The key ids a file claims to be signed by. Nothing is verified: only good for choosing keys.
 
     Raises:
-        RefusedError: DOCUMENT_INVALID: not the one form of a document, or too large.
+        RefusedError: DOCUMENT_INVALID: not the one form of a document; TOO_LARGE.
     """
     return frozenset(_read(octets).signatures)
 
@@ -138,7 +138,8 @@ def _write(file: _File) -> bytes:
 
 def _read(octets: bytes) -> _File:
     if len(octets) > MAX_DOCUMENT_OCTETS:
-        raise _malformed(f"{len(octets)} octets, at most {MAX_DOCUMENT_OCTETS}")
+        detail = f"a document of {len(octets)} octets, at most {MAX_DOCUMENT_OCTETS}"
+        raise RefusedError(Reason.TOO_LARGE, detail)
     try:
         tree = json.loads(octets.decode())
         file = _File(
@@ -157,11 +158,7 @@ def _signatures(rows: object) -> dict[str, bytes]:
     if not isinstance(rows, list) or not 1 <= len(rows) <= _MAX_SIGNATURES:
         message = f"need 1 to {_MAX_SIGNATURES} signatures"
         raise ValueError(message)
-    signatures = {_text(row["keyid"]): _octets(row["sig"]) for row in rows}
-    if len(signatures) != len(rows):
-        message = "two signatures by one key"
-        raise ValueError(message)
-    return signatures
+    return {_text(row["keyid"]): _octets(row["sig"]) for row in rows}
 
 
 def _text(value: object) -> str:

@@ -120,7 +120,10 @@ def test_rubbish_is_refused_by_name(name: str) -> None:
 
 
 def test_a_larger_file_is_not_even_read() -> None:
-    assert refusal(b" " * (MAX_DOCUMENT_OCTETS + 1), ONE.public) is Reason.DOCUMENT_INVALID
+    octets = sign_document(TYPE, PAYLOAD, [ONE])
+    small = base64.b64encode(PAYLOAD)
+    large = octets.replace(small, small + b"A" * MAX_DOCUMENT_OCTETS)
+    assert refusal(large, ONE.public) is Reason.TOO_LARGE
 
 
 def test_a_key_nobody_trusts_does_not_count() -> None:

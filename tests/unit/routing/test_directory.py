@@ -1,0 +1,518 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from protocol.errors import LocalUseError, RefusedError
+from protocol.reasons import Reason
+from routing.directory import (
+    DIRECTORY_TYPE,
+    CircleEntry,
+    Directory,
+    DirectoryPayload,
+    RegionEntry,
+    TrustAnchor,
+    accept_newer,
+    open_directory,
+)
+from routing.payload import write_payload
+from signing.document import assemble_document, sign_document, signed_octets
+from signing.keys import KeyUse
+from tests.unit.routing.provinces import (
+    END_MS,
+    EXPIRES_MS,
+    ISSUED_MS,
+    anchor,
+    authority,
+    hub,
+    key_entry,
+    make_key,
+    merged,
+    node,
+    opened,
+    province,
+    root_key,
+    sign,
+    uscc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HUBEI = province(
+    "42",
+    [
+        hub("420000", "42", "43", serves=("420000", "429004")),
+        node("420100", serves=("420100", "420106")),
+        node("420600", serves=("420600", "420606")),
+        node("420700"),
+    ],
+    more_authorities=[
+        authority("420606", node_id="420600"),
+        authority("429004", node_id="420000"),
+        authority("420100", 1, zone="东湖高新"),
+    ],
+    circles={"武汉都市圈": ("420100", "420700", "429004"), "襄阳都市圈": ("420600",)},
+    keys=[
+        key_entry("envelope", KeyUse.ENVELOPE, uscc("420606"), "420600"),
+        key_entry("catalogue", KeyUse.CATALOGUE, uscc("420606"), "420600"),
+        key_entry("receipt", KeyUse.RECEIPT, "420600", "420600"),
+        key_entry("ping", KeyUse.PING, uscc("420600"), "420600"),
+    ],
+    links=[("420000", "430000"), ("420700", "430600")],
+)
+HUNAN = province(
+    "43",
+    [hub("430000", "43", "42"), node("430100"), node("430600")],
+    links=[("430000", "420000")],
+)
+
+
+def changed(payload: DirectoryPayload, **changes: Any) -> DirectoryPayload:  # noqa: ANN401
+    return payload.model_copy(update=changes)
+
+
+def refusal(payload: DirectoryPayload) -> str:
+    with pytest.raises(RefusedError) as caught:
+        open_directory(sign(payload), anchor("42", "43"))
+    assert caught.value.reason is Reason.DOCUMENT_INVALID
+    return caught.value.detail
+
+
+# --- opening one province's document
+
+
+def test_a_document_comes_out_as_it_was_signed_with_its_keys() -> None:
+    octets = sign(HUBEI)
+    document = open_directory(octets, anchor("42", "43"))
+    assert document.payload == HUBEI
+    assert document.octets == octets
+    assert document.digest == hashlib.sha256(octets).digest()
+    envelope = document.keys[0]
+    assert (envelope.use, envelope.owner, envelope.node) == (
+        KeyUse.ENVELOPE,
+        uscc("420606"),
+        "420600",
+    )
+    assert envelope.key.key_id == make_key("envelope").public.key_id
+    assert (envelope.not_before_ms, envelope.not_after_ms, envelope.revoked_ms) == (
+        ISSUED_MS,
+        END_MS,
+        None,
+    )
+
+
+def test_a_province_nobody_pinned_is_refused() -> None:
+    with pytest.raises(RefusedError) as caught:
+        open_directory(sign(HUBEI), anchor("43"))
+    assert caught.value.reason is Reason.DOCUMENT_SIGNATURE
+
+
+def test_a_pinned_key_speaks_for_its_own_prefix_only() -> None:
+    with pytest.raises(RefusedError, match="speaks for 43") as caught:
+        open_directory(sign(HUBEI, root_key("43")), anchor("42", "43"))
+    assert caught.value.reason is Reason.DOCUMENT_INVALID
+
+
+def test_a_signature_over_other_content_is_refused() -> None:
+    signature = root_key("42").sign(signed_octets(DIRECTORY_TYPE, write_payload(HUBEI)))
+    other = write_payload(changed(HUBEI, version=2))
+    octets = assemble_document(DIRECTORY_TYPE, other, {root_key("42").public.key_id: signature})
+    with pytest.raises(RefusedError) as caught:
+        open_directory(octets, anchor("42"))
+    assert caught.value.reason is Reason.DOCUMENT_SIGNATURE
+
+
+def test_a_directory_key_does_not_sign_by_another_type() -> None:
+    octets = sign_document("application/json", write_payload(HUBEI), [root_key("42")])
+    with pytest.raises(RefusedError) as caught:
+        open_directory(octets, anchor("42"))
+    assert caught.value.reason is Reason.DOCUMENT_SIGNATURE
+
+
+MISSING = object()
+WRONG: list[tuple[tuple[str | int, ...], object]] = [
+    (("extra",), 1),
+    (("version",), "1"),
+    (("version",), 0),
+    (("version",), 1.0),
+    (("version",), 2**53),
+    (("environment",), "test"),
+    (("prefix",), "\uff142"),
+    (("links",), MISSING),
+    (("nodes", 1, "url"), "http://127.0.0.1:1"),
+    (("nodes", 1, "url"), "https://a@b:1"),
+    (("nodes", 1, "url"), "https://b:65536"),
+    (("nodes", 1, "url"), "https://b:1/x"),
+    (("nodes", 1, "certificate"), "MA"),
+    (("nodes", 1, "certificate"), "MB=="),
+    (("nodes", 1, "certificate"), "AAAA"),
+    (("nodes", 1, "role"), "root"),
+    (("authorities", 2, "uscc"), uscc("420600")[:17] + "0"),
+    (("authorities", 2, "name"), "甲\u202e乙"),
+    (("authorities", 2, "name"), ""),
+    (("keys", 0, "suite"), "rsa"),
+]
+
+
+@pytest.mark.parametrize(("steps", "value"), WRONG, ids=[ascii(row) for row in WRONG])
+def test_a_wrong_value_is_refused_with_its_place(
+    steps: tuple[str | int, ...], value: object
+) -> None:
+    tree = json.loads(write_payload(HUBEI))
+    *above, last = steps
+    row = tree
+    for step in above:
+        row = row[step]
+    row.pop(last, None)
+    if value is not MISSING:
+        row[last] = value
+    octets = json.dumps(tree, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(RefusedError) as caught:
+        open_directory(sign_document(DIRECTORY_TYPE, octets, [root_key("42")]), anchor("42"))
+    assert caught.value.reason is Reason.DOCUMENT_INVALID
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    assert caught.value.detail.startswith(place.removeprefix(".") + ": ")
+
+
+TWISTS: dict[str, Callable[[bytes], bytes]] = {
+    "a member twice": lambda octets: octets.replace(b'"version":1', b'"version":1,"version":1'),
+    "white space": lambda octets: octets.replace(b'"version":1', b'"version": 1'),
+    "escapes": lambda octets: octets.replace("武汉".encode(), b"\\u6b66\\u6c49"),
+    "an end of line": lambda octets: octets + b"\n",
+    "another order": lambda octets: json.dumps(
+        dict(reversed(json.loads(octets).items())), ensure_ascii=False, separators=(",", ":")
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("name", TWISTS)
+def test_another_form_of_the_same_payload_is_refused(name: str) -> None:
+    octets = TWISTS[name](write_payload(HUBEI))
+    assert octets != write_payload(HUBEI)
+    with pytest.raises(RefusedError, match="one form"):
+        open_directory(sign_document(DIRECTORY_TYPE, octets, [root_key("42")]), anchor("42"))
+
+
+OUTSIDE: dict[str, dict[str, Any]] = {
+    "regions": {"regions": (*HUBEI.regions, RegionEntry(code="430100", name="长沙", parent=None))},
+    "nodes": {"nodes": (*HUBEI.nodes, node("430100"))},
+    "serves": {"nodes": (*HUBEI.nodes[:3], node("420700", serves=("430100",)))},
+    "authorities": {"authorities": (*HUBEI.authorities, authority("430100"))},
+    "circles": {"circles": (CircleEntry(name="大圈", regions=("420100", "430100")),)},
+    "keys": {"keys": (key_entry("x", KeyUse.RECEIPT, "430100", "430100"),)},
+    "links": {"links": (("430000", "420000"),)},
+}
+
+
+@pytest.mark.parametrize("where", OUTSIDE)
+def test_nothing_outside_its_own_prefix_is_believed(where: str) -> None:
+    detail = refusal(changed(HUBEI, **OUTSIDE[where]))
+    assert where in detail
+    assert "lies outside 42" in detail
+
+
+@pytest.mark.parametrize("member", ["regions", "circles", "authorities", "nodes", "keys", "links"])
+def test_nothing_stands_there_twice(member: str) -> None:
+    rows = getattr(HUBEI, member)
+    assert "2 times" in refusal(changed(HUBEI, **{member: (*rows, rows[0])}))
+
+
+def test_a_link_turned_round_is_the_same_link() -> None:
+    within = (("420100", "420600"), ("420600", "420100"))
+    assert "2 times" in refusal(changed(HUBEI, links=within))
+
+
+def test_two_nodes_do_not_share_a_certificate() -> None:
+    twin = node("420500", certificate=HUBEI.nodes[1].certificate)
+    assert "nodes.certificate" in refusal(changed(HUBEI, nodes=(*HUBEI.nodes, twin)))
+
+
+MISFITS: dict[str, tuple[dict[str, Any], str]] = {
+    "it ends before it begins": ({"expires_ms": ISSUED_MS}, "expires_ms"),
+    "no province at the top": ({"regions": HUBEI.regions[1:]}, "parent"),
+    "two tops": (
+        {"regions": (*HUBEI.regions, RegionEntry(code="420500", name="宜昌", parent=None))},
+        "parent",
+    ),
+    "a parent that is not there": (
+        {"regions": (*HUBEI.regions, RegionEntry(code="420502", name="西陵", parent="420500"))},
+        "420500 is not listed",
+    ),
+    "a region above itself": (
+        {
+            "regions": (
+                *HUBEI.regions,
+                RegionEntry(code="420500", name="甲", parent="420502"),
+                RegionEntry(code="420502", name="乙", parent="420500"),
+            )
+        },
+        "above itself",
+    ),
+    "a circle of nowhere": (
+        {"circles": (CircleEntry(name="圈", regions=("420900",)),)},
+        "420900 is not listed",
+    ),
+    "an authority without its node": (
+        {"authorities": (*HUBEI.authorities, authority("420100", 9, node_id="420900"))},
+        "420900 is not listed",
+    ),
+    "an authority where its node does not serve": (
+        {"authorities": (*HUBEI.authorities, authority("420600", 9, node_id="420100"))},
+        "does not serve",
+    ),
+    "a node without its operator": (
+        {"nodes": (*HUBEI.nodes[:3], node("420700", operator=uscc("420100")))},
+        "operator",
+    ),
+    "a node that serves nowhere": (
+        {"nodes": (*HUBEI.nodes[:3], node("420700", serves=("420700", "420900")))},
+        "420900 is not listed",
+    ),
+    "a hub for nobody": (
+        {"nodes": (*HUBEI.nodes[:3], node("420700", role="hub"))},
+        "forwards_for",
+    ),
+    "a node that forwards": (
+        {"nodes": (*HUBEI.nodes[:3], node("420700", forwards_for=("42",)))},
+        "forwards_for",
+    ),
+    "a link to itself": ({"links": (("420100", "420100"),)}, "links[0]"),
+    "a link from nowhere": ({"links": (("420900", "430000"),)}, "links[0]"),
+    "a link to nowhere inside": ({"links": (("420100", "420900"),)}, "links[0]"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_parts_that_do_not_fit_together_are_refused(name: str) -> None:
+    changes, place = MISFITS[name]
+    assert place in refusal(changed(HUBEI, **changes))
+
+
+KEYS: dict[str, dict[str, Any]] = {
+    ".id": {"id": make_key("other").public.key_id},
+    ".spki": {"spki": b"\x30\x00"},
+    ".not_after_ms": {"not_after_ms": ISSUED_MS},
+    ".node": {"node": "420900"},
+}
+
+
+@pytest.mark.parametrize("place", KEYS)
+def test_a_malformed_key_is_refused(place: str) -> None:
+    key = key_entry("envelope", KeyUse.ENVELOPE, uscc("420606"), "420600", **KEYS[place])
+    assert f"keys[0]{place}" in refusal(changed(HUBEI, keys=(key,)))
+
+
+@pytest.mark.parametrize(
+    ("use", "owner", "node_id"),
+    [
+        (KeyUse.ENVELOPE, uscc("420800"), "420600"),
+        (KeyUse.ENVELOPE, uscc("420606"), "420100"),
+        (KeyUse.ENVELOPE, "420600", "420600"),
+        (KeyUse.CATALOGUE, uscc("420606"), "420100"),
+        (KeyUse.RECEIPT, "420100", "420600"),
+        (KeyUse.RECEIPT, uscc("420600"), "420600"),
+        (KeyUse.PING, uscc("420606"), "420600"),
+        (KeyUse.PING, "420600", "420600"),
+        (KeyUse.DIRECTORY, uscc("420600"), "420600"),
+    ],
+)
+def test_a_key_belongs_to_whoever_may_hold_it(use: KeyUse, owner: str, node_id: str) -> None:
+    key = key_entry("k", use, owner, node_id)
+    assert "keys[0].owner" in refusal(changed(HUBEI, keys=(key,)))
+
+
+# --- the anchor
+
+
+def test_an_anchor_is_read_from_json_as_people_write_it() -> None:
+    text = json.dumps(json.loads(write_payload(anchor("42", "43"))), indent=2)
+    assert TrustAnchor.read(text.encode()) == anchor("42", "43")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("{}", "anchors"),
+        ('{"anchors":[{"prefix":"42","name":"湖北","keys":[{"suite":"x","spki":""}]}]}', "suite"),
+        ("anchors", "JSON"),
+    ],
+)
+def test_a_wrong_anchor_names_the_place(text: str, place: str) -> None:
+    with pytest.raises(RefusedError, match=place):
+        TrustAnchor.read(text.encode())
+
+
+def test_a_key_is_pinned_for_one_province_only() -> None:
+    first, second = anchor("42", "43").anchors
+    shared = TrustAnchor(anchors=(first, second.model_copy(update={"keys": first.keys})))
+    with pytest.raises(RefusedError, match=r"anchors\.keys"):
+        TrustAnchor.read(write_payload(shared))
+    twice = TrustAnchor(anchors=(first, first.model_copy(update={"keys": second.keys})))
+    with pytest.raises(RefusedError, match=r"anchors\.prefix"):
+        TrustAnchor.read(write_payload(twice))
+
+
+# --- a newer document
+
+
+def test_only_a_newer_document_takes_the_place_of_one() -> None:
+    first, second = opened(HUBEI), opened(changed(HUBEI, version=2))
+    assert accept_newer(None, first) is first
+    assert accept_newer(first, second) is second
+    assert accept_newer(second, opened(changed(HUBEI, version=2))) is second
+    with pytest.raises(RefusedError, match="older"):
+        accept_newer(second, first)
+
+
+def test_one_version_has_one_content() -> None:
+    with pytest.raises(RefusedError, match="other content"):
+        accept_newer(opened(HUBEI), opened(changed(HUBEI, name="别的")))
+
+
+def test_a_document_takes_the_place_of_its_own_province_and_environment_only() -> None:
+    with pytest.raises(RefusedError):
+        accept_newer(opened(HUBEI), opened(changed(HUNAN, version=9)))
+    with pytest.raises(RefusedError):
+        accept_newer(opened(HUBEI), opened(changed(HUBEI, version=9, environment="production")))
+
+
+# --- the merged view
+
+
+def test_the_view_finds_what_each_province_lists() -> None:
+    view = merged(HUNAN, HUBEI)
+    assert list(view.documents) == ["42", "43"]
+    assert view.environment == "trial"
+    assert view.node("420600") == HUBEI.nodes[2]
+    assert view.node("440100") is None
+    assert view.authority(uscc("420606")) == HUBEI.authorities[4]
+    assert view.authority(uscc("999999")) is None
+    region = view.region("430600")
+    assert region is not None
+    assert region.name == "地区430600"
+    assert view.region("440100") is None
+    assert view.node_by_certificate(HUBEI.nodes[1].certificate_digest) == HUBEI.nodes[1]
+    assert view.node_by_certificate(bytes(32)) is None
+
+
+def test_counties_of_a_province_have_no_prefecture_above_them() -> None:
+    view = merged(HUBEI)
+    assert view.chain("420606") == ("420606", "420600", "420000")
+    assert view.chain("429004") == ("429004", "420000")
+    assert view.chain("430100") == ()
+
+
+def test_zones_are_known_in_their_region_and_below() -> None:
+    view = merged(HUBEI)
+    assert view.zones("420106") == ("东湖高新",)
+    assert view.zones("420100") == ("东湖高新",)
+    assert view.zones("420600") == ()
+
+
+def test_nodes_of_a_circle_link_directly_and_others_through_their_hub() -> None:
+    view = merged(HUBEI, HUNAN)
+    assert view.circles("420700") == {("42", "武汉都市圈")}
+    assert view.linked("420100", "420700")
+    assert view.linked("420700", "420100")
+    assert not view.linked("420100", "420600")
+    assert view.linked("420600", "420000")
+    assert view.linked("420000", "420600")
+    assert view.hubs("420600") == ("420000",)
+    assert view.hubs("420000") == ()
+    assert not view.linked("420100", "420100")
+    assert not view.linked("420100", "440100")
+
+
+def test_a_county_of_the_circle_brings_its_node_into_the_circle() -> None:
+    view = merged(changed(HUBEI, circles=(CircleEntry(name="圈", regions=("420106", "420700")),)))
+    assert view.linked("420100", "420700")
+    view = merged(changed(HUBEI, circles=(CircleEntry(name="圈", regions=("420000",)),)))
+    assert view.linked("420100", "420600"), "a region brings those below it"
+
+
+def test_equal_names_of_circles_in_two_provinces_are_two_circles() -> None:
+    circle = (CircleEntry(name="圈", regions=("420100",)),)
+    other = (CircleEntry(name="圈", regions=("430100",)),)
+    view = merged(changed(HUBEI, circles=circle), changed(HUNAN, circles=other))
+    assert not view.linked("420100", "430100")
+
+
+def test_a_link_across_provinces_counts_only_if_both_list_it() -> None:
+    view = merged(HUBEI, HUNAN)
+    assert view.linked("420000", "430000")
+    assert not view.linked("420700", "430600"), "only Hubei lists it"
+    both = changed(HUNAN, links=(("430000", "420000"), ("430600", "420700")))
+    assert merged(HUBEI, both).linked("430600", "420700")
+
+
+def test_a_link_inside_a_province_is_listed_once() -> None:
+    assert merged(changed(HUBEI, links=(("420700", "420600"),))).linked("420600", "420700")
+
+
+@pytest.mark.parametrize(
+    ("peer", "from_node", "here", "allowed"),
+    [
+        ("420100", "420100", "420700", True),
+        ("420100", "420600", "420700", False),
+        ("420000", "420100", "420600", True),
+        ("420000", "420100", "430000", True),
+        ("420000", "430100", "420600", True),
+        ("420000", "430100", "430600", False),
+        ("430000", "420100", "430100", True),
+        ("430000", "420100", "420600", False),
+        ("430000", "430100", "420000", True),
+        ("420000", "440100", "420600", False),
+        ("440000", "440100", "420000", False),
+        ("440000", "440000", "420000", True),
+    ],
+)
+def test_a_peer_presents_only_what_it_forwards_for(
+    peer: str, from_node: str, here: str, *, allowed: bool
+) -> None:
+    assert merged(HUBEI, HUNAN).may_forward(peer, from_node, here) is allowed
+
+
+def test_the_trust_set_holds_every_key_and_its_version_rises() -> None:
+    foreign = changed(HUNAN, keys=(key_entry("r", KeyUse.RECEIPT, "430100", "430100"),))
+    view = merged(HUBEI, foreign)
+    record = view.trust.key(make_key("r").public.key_id)
+    assert record is not None
+    assert record.owner == "430100"
+    assert len(view.trust.records) == len(HUBEI.keys) + 1
+    assert merged(changed(HUBEI, version=2), foreign).trust.version > view.trust.version
+
+
+def test_what_is_out_of_date_is_named() -> None:
+    view = merged(HUBEI, changed(HUNAN, expires_ms=EXPIRES_MS + 1))
+    assert view.stale(EXPIRES_MS - 1) == ()
+    assert view.stale(EXPIRES_MS) == ("42",)
+    assert view.stale(EXPIRES_MS + 1) == ("42", "43")
+
+
+def test_two_provinces_cannot_claim_the_same() -> None:
+    stolen = HUBEI.authorities[1].model_copy(update={"region": "430100", "node": "430100"})
+    with pytest.raises(RefusedError, match=stolen.uscc):
+        merged(HUBEI, changed(HUNAN, authorities=(*HUNAN.authorities, stolen)))
+    key = key_entry("receipt", KeyUse.RECEIPT, "430100", "430100")
+    with pytest.raises(RefusedError, match="registered for"):
+        merged(HUBEI, changed(HUNAN, keys=(key,)))
+    twin = node("430500", certificate=HUBEI.nodes[1].certificate)
+    with pytest.raises(RefusedError, match=r"nodes\.certificate"):
+        merged(HUBEI, province("43", [twin]))
+    with pytest.raises(RefusedError, match="prefix"):
+        merged(HUBEI, changed(HUBEI, version=2))
+
+
+def test_trial_and_production_do_not_mix() -> None:
+    with pytest.raises(RefusedError) as caught:
+        merged(HUBEI, changed(HUNAN, environment="production"))
+    assert caught.value.reason is Reason.ENVIRONMENT_MISMATCH
+
+
+def test_a_directory_of_nothing_is_our_bug() -> None:
+    with pytest.raises(LocalUseError):
+        Directory.merge([])
