@@ -11,8 +11,11 @@ Source: design section 4; schema ``schemas/envelope.xsd``.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from lxml import etree
 
 from protocol.errors import RefusedError
 from protocol.instants import format_instant, parse_instant
@@ -23,11 +26,15 @@ from protocol.wire import escape_attribute, escape_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lxml import etree
-
 ENVELOPE_NAMESPACE: Final = "urn:tongban:envelope:1"
 CLOSING_TAG: Final = b"</Envelope>"
 BODY_ID: Final = "body"
+
+_INSTANCE_ATTRIBUTES: Final = etree.XPath(
+    "boolean(//@xsi:*)", namespaces={"xsi": "http://www.w3.org/2001/XMLSchema-instance"}
+)
+_NAME: Final = r"'(?:\{[^}]*\})?([^']{1,40})"
+_FAULTY_PLACE: Final = re.compile(rf"Element {_NAME}'(?:, attribute {_NAME})?")
 
 Environment = Literal["trial", "production"]
 Role = Literal["body", "material"]
@@ -164,6 +171,9 @@ def read_envelope(root: etree._Element, schemas: Mapping[str, etree.XMLSchema]) 
     Raises:
         RefusedError: SCHEMA_INVALID with the schema's own words and line, or LIFETIME_INVALID.
     """
+    # Before the schema: they are legal everywhere in XML Schema, and steer a validator.
+    if _INSTANCE_ATTRIBUTES(root):
+        raise RefusedError(Reason.SCHEMA_INVALID, "an xsi: attribute")
     schema = schemas[ENVELOPE_NAMESPACE]
     if not schema.validate(root):
         raise RefusedError(Reason.SCHEMA_INVALID, _first_fault(schema))
@@ -193,7 +203,9 @@ def read_validated(root: etree._Element) -> Envelope:
 def _first_fault(schema: etree.XMLSchema) -> str:
     fault = schema.error_log[0]
     # Only structure is named: a value could be personal data.
-    return f"line {fault.line}: {fault.type_name} at {(fault.path or '').rsplit('/', 1)[-1]}"
+    place = _FAULTY_PLACE.match(fault.message or "")
+    names = "/".join(name for name in (place.groups() if place else ()) if name)
+    return f"line {fault.line}: {fault.type_name} at {names or 'the envelope'}"
 
 
 def _read_header(element: etree._Element) -> Header:

@@ -15,11 +15,27 @@ XML_TEXT = st.text(
 # Enough of the grammar to get past the first check often.
 SNIPPETS = st.lists(
     st.sampled_from(
-        [b"<a>", b"</a>", b"<a/>", b'<a b="', b'">', b"&", b"amp;", b"#x41;", b"]]>", b"x"]
-        + [b' xmlns="', b'" xmlns:b="', b"b:", b"urn:a", b"\r\n", b"\xe6\xb1\x89", b"\xff", b" "]
+        [
+            "<a>",
+            "</a>",
+            "<a/>",
+            '<a_b="',
+            '">',
+            "&",
+            "amp;",
+            "#x41;",
+            "]]>",
+            "x",
+            '_xmlns="',
+            '"_xmlns:b="',
+            "b:",
+            "urn:a",
+            "_",
+            "汉",
+        ]
     ),
     max_size=12,
-).map(b"".join)
+).map(lambda pieces: "".join(pieces).replace("_", " ").encode())
 
 
 @given(XML_TEXT)
