@@ -1,7 +1,8 @@
 """An event loop in virtual time: nothing waits for the wall clock, and a run repeats exactly.
 
-The selector sleeps by moving the clock. When nothing is ready and nothing is scheduled, the simulated
-world has come to rest for good, which is an error in a test that still waits for something.
+The selector sleeps by moving the clock. When nothing is ready and nothing is scheduled, the
+simulated world has come to rest for good, which is an error in a test that still waits for
+something.
 """
 
 from __future__ import annotations

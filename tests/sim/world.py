@@ -1,8 +1,8 @@
 """A federation of production engines in one process, under virtual time.
 
-Store code, engine, signatures and schemas are those of production; clock, randomness, network and crashes
-come from the seed. A crash takes everything that was not committed: the node's tasks end wherever they wait,
-and a new engine is opened on the same file.
+Store code, engine, signatures and schemas are those of production; clock, randomness, network and
+crashes come from the seed. A crash takes everything that was not committed: the node's tasks end
+wherever they wait, and a new engine is opened on the same file.
 """
 
 from __future__ import annotations
@@ -109,17 +109,17 @@ class SimNode:
         self._federation = federation
         self._dice = dice
         self._clock = SimClock(skew_ms)
-        self._store: SimStore | None = None
+        self.store: SimStore | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def start(self, network: Network) -> None:
         inner = InlineStore(SqliteEngine(self._file, self._keys, durable=False))
-        self._store = SimStore(inner, self._dice)
+        self.store = SimStore(inner, self._dice)
         context = NodeContext(
             here=self.node_id,
             rules=self._rules,
             keys=self._keys,
-            store=self._store,
+            store=self.store,
             clock=self._clock,
             entropy=SimEntropy(self._dice),
             federation=self._federation,
@@ -143,10 +143,10 @@ class SimNode:
         await self.stop()
 
     async def stop(self) -> None:
-        if self._store is not None:
-            await self._store.close()
-            self._store = None
+        if self.store is not None:
+            await self.store.close()
+            self.store = None
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        assert self._store is not None
-        return await self._store.read(query)
+        assert self.store is not None
+        return await self.store.read(query)
