@@ -48,7 +48,6 @@ WORDS: Final = {
     "guardian": "监护人 · guardian",
     "implementation": "实施编码 · implementation code",
     "item": "基本编码 · item code",
-    "kind": "种类 · kind",
     "legalRepresentative": "法定代表人 · legal representative",
     "materials": "材料 · materials",
     "method": "方式：window 窗口领取，post 邮寄，electronic 电子送达 · method",

@@ -35,6 +35,8 @@ _ATTRIBUTES: Final = etree.XPath("boolean(//@*)")
 _FAULTS: Final = {
     "SCHEMAV_ELEMENT_CONTENT": "missing or unexpected element",
     "SCHEMAV_CVC_ENUMERATION_VALID": "not one of the listed words",
+    "SCHEMAV_CVC_COMPLEX_TYPE_2_3": "text between elements",
+    "SCHEMAV_CVC_ELT_1": "not the root element of its namespace",
     "SCHEMAV_CVC_IDC": "occurs twice",
     "SCHEMAV_CVC_MAXLENGTH_VALID": "too long",
     "SCHEMAV_CVC_PATTERN_VALID": "not in the required form",
