@@ -36,7 +36,7 @@ from typing import Final
 
 from protocol.envelope import MessageReference
 from protocol.errors import LocalUseError, RefusedError
-from protocol.identifiers import uuid_octets, uuid_text
+from protocol.identifiers import is_region, is_uscc, is_uuid7, uuid_octets, uuid_text
 from protocol.limits import MAX_DETAIL_OCTETS
 from protocol.reasons import Reason
 
@@ -91,19 +91,12 @@ def receipt_statement(receipt: Receipt) -> bytes:
     """The octets before the proof.
 
     Raises:
-        LocalUseError: a refusal without a reason, a reason without a refusal, or a detail that is
-            too long.
+        LocalUseError: no reader would take it; the message names the rule.
     """
-    if (receipt.type is ReceiptType.REFUSED) != (receipt.reason is not None):
-        message = "exactly a refusal carries a reason"
-        raise LocalUseError(message)
-    if receipt.reason is not None and not receipt.reason.final:
-        message = f"{receipt.reason.code} is transient and never travels in a receipt"
-        raise LocalUseError(message)
+    broken = _broken_rule(receipt)
+    if broken is not None:
+        raise LocalUseError(broken)
     detail = receipt.detail.encode()
-    if len(detail) > MAX_DETAIL_OCTETS:
-        message = f"detail of {len(detail)} octets, at most {MAX_DETAIL_OCTETS}"
-        raise LocalUseError(message)
     reference = receipt.reference
     return (
         _FIXED.pack(
@@ -121,6 +114,32 @@ def receipt_statement(receipt: Receipt) -> bytes:
             len(detail),
         )
         + detail
+    )
+
+
+def _broken_rule(receipt: Receipt) -> str | None:
+    """What the layout cannot carry, or must not say."""
+    refused = receipt.type is ReceiptType.REFUSED
+    reference, reason = receipt.reference, receipt.reason
+    if not is_region(receipt.issuer):
+        return "the issuer is no node"
+    if refused != (reason is not None):
+        return "exactly a refusal carries a reason"
+    if reason is not None and not reason.final:
+        return f"{reason.code} is transient and never travels in a receipt"
+    if reference is None and not refused:
+        return "only a refusal goes without a reference"
+    if reference is not None and not (
+        is_uscc(reference.authority) and is_uuid7(reference.message_id)
+    ):
+        return "the reference names no message"
+    if (reference is None) != (receipt.message_digest == UNKNOWN_DIGEST):
+        return "reference and message digest come together, or neither does"
+    size = len(receipt.detail.encode())
+    return (
+        f"detail of {size} octets, at most {MAX_DETAIL_OCTETS}"
+        if size > MAX_DETAIL_OCTETS
+        else None
     )
 
 

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from protocol.envelope import MessageReference
+from protocol.errors import LocalUseError, RefusedError
+from protocol.limits import MAX_DETAIL_OCTETS
+from protocol.reasons import Reason
+from protocol.receipt import (
+    MAX_RECEIPT_OCTETS,
+    RECEIPT_DOMAIN,
+    Receipt,
+    ReceiptType,
+    read_receipt,
+    receipt_signed_octets,
+    receipt_statement,
+    write_receipt,
+)
+from tests.messages import NOW_MS, WUHAN, XIANGYANG, authority_of, message_id
+
+SIGNATURE = bytes(range(64))
+CUSTODY = Receipt(
+    type=ReceiptType.CUSTODY,
+    issuer=XIANGYANG,
+    reference=MessageReference(authority_of(WUHAN), message_id(1)),
+    message_digest=b"m" * 32,
+    octets_digest=b"o" * 32,
+    instant_ms=NOW_MS,
+    suite="ecdsa-p256-sha256",
+    key_id="A" * 42 + "E",
+)
+RECEIVED = replace(CUSTODY, type=ReceiptType.RECEIVED, suite="sm2-sm3")
+REFUSED = replace(
+    CUSTODY, type=ReceiptType.REFUSED, suite="ed25519", reason=Reason.EXPIRED, detail="过期 3 天"
+)
+NAMELESS = replace(REFUSED, reference=None, message_digest=bytes(32))
+OCTETS = write_receipt(REFUSED, SIGNATURE)
+
+
+def refusal(octets: bytes) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        read_receipt(octets)
+    return caught.value
+
+
+@pytest.mark.parametrize("receipt", [CUSTODY, RECEIVED, REFUSED, NAMELESS])
+def test_a_receipt_is_read_back_with_its_signature(receipt: Receipt) -> None:
+    signed = read_receipt(write_receipt(receipt, SIGNATURE))
+    assert signed.receipt == receipt
+    assert signed.signature == SIGNATURE
+
+
+def test_every_field_stands_where_the_layout_says() -> None:
+    detail = "过期 3 天".encode()
+    assert OCTETS[:8] == b"TBR1" + bytes([3, 3, 0, 16])
+    assert OCTETS[8:14] == b"420600"
+    assert OCTETS[14:32] == authority_of(WUHAN).encode()
+    assert OCTETS[32:48].hex() == message_id(1).replace("-", "")
+    assert OCTETS[48:80] == b"m" * 32
+    assert OCTETS[80:112] == b"o" * 32
+    assert int.from_bytes(OCTETS[112:120]) == NOW_MS
+    assert OCTETS[120:152] == bytes(31) + b"\x01"
+    assert OCTETS[152] == len(detail)
+    assert OCTETS[153 : 153 + len(detail)] == detail
+    assert OCTETS[153 + len(detail) :] == b"\0" + SIGNATURE
+
+
+def test_the_signature_covers_everything_before_the_proof_under_its_own_domain() -> None:
+    assert receipt_signed_octets(REFUSED) == b"TONGBAN-RECEIPT-1\0" + OCTETS[:-65]
+    assert receipt_statement(REFUSED) == OCTETS[:-65]
+    assert RECEIPT_DOMAIN.endswith(b"\0")
+
+
+def test_the_longest_receipt_is_as_long_as_the_bound() -> None:
+    long = replace(REFUSED, detail="x" * MAX_DETAIL_OCTETS)
+    octets = write_receipt(long, SIGNATURE)
+    assert len(octets) == MAX_RECEIPT_OCTETS
+    assert read_receipt(octets).receipt == long
+
+
+@pytest.mark.parametrize(
+    ("place", "octet", "named"),
+    [
+        (0, b"X", "magic"),
+        (4, b"\0", "0"),
+        (4, b"\x04", "4"),
+        (5, b"\0", "0"),
+        (5, b"\x04", "4"),
+        (6, b"\xff", "reason"),
+        # 100 is key-unknown: transient, and therefore never in a receipt.
+        (7, b"\x64", "transient"),
+        (7, b"\0", "reason"),
+        (8, b"0", "issuer"),
+        (8, b"\xff", "ascii"),
+        (14, b"I", "reference"),
+        (14, bytes(18), "reference"),
+        (32, bytes(16), "reference"),
+        (14, bytes(34), "digest"),
+        (48, bytes(32), "digest"),
+        (152, b"\0", "length"),
+        (152, b"\xff", "length"),
+        (153, b"\xff", "utf-8"),
+        (len(OCTETS) - 65, b"\x01", "proof"),
+        (len(OCTETS) - 65, b"\xff", "proof"),
+    ],
+)
+def test_another_value_in_a_field_is_refused_by_the_field(
+    place: int, octet: bytes, named: str
+) -> None:
+    caught = refusal(OCTETS[:place] + octet + OCTETS[place + len(octet) :])
+    assert caught.reason is Reason.RECEIPT_INVALID
+    assert named in caught.detail
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_only_a_refusal_may_be_about_what_was_never_authenticated(kind: int) -> None:
+    nameless = bytearray(write_receipt(NAMELESS, SIGNATURE))
+    nameless[4], nameless[7] = kind, 0
+    assert "reference" in refusal(bytes(nameless)).detail
+
+
+def test_no_octet_may_be_missing_or_follow() -> None:
+    for octets in (OCTETS[:length] for length in range(len(OCTETS))):
+        assert refusal(octets).reason is Reason.RECEIPT_INVALID
+    assert refusal(OCTETS + b"\0").reason is Reason.RECEIPT_INVALID
+    assert refusal(OCTETS + bytes(MAX_RECEIPT_OCTETS)).reason is Reason.RECEIPT_INVALID
+
+
+@pytest.mark.parametrize(
+    ("receipt", "named"),
+    [
+        (replace(REFUSED, reason=None), "reason"),
+        (replace(RECEIVED, reason=Reason.EXPIRED), "reason"),
+        (replace(REFUSED, reason=Reason.KEY_UNKNOWN), "transient"),
+        (replace(REFUSED, detail="长" * 67), "201 octets"),
+        (replace(RECEIVED, reference=None, message_digest=bytes(32)), "reference"),
+        (replace(REFUSED, reference=None), "digest"),
+        (replace(REFUSED, message_digest=bytes(32)), "digest"),
+        (replace(REFUSED, issuer="4206"), "issuer"),
+    ],
+)
+def test_a_receipt_that_could_not_be_read_is_not_written(receipt: Receipt, named: str) -> None:
+    with pytest.raises(LocalUseError, match=named):
+        receipt_statement(receipt)
