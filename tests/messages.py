@@ -84,7 +84,7 @@ class Keys:
         return TrustSet.of(self.records, version=1)
 
 
-def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> Keys:  # noqa: ANN401
+def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> Keys:
     """Every key these nodes need: per node one authority, who is also its operator.
 
     Args:
@@ -111,7 +111,7 @@ def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> 
     return Keys(records, secrets)
 
 
-def part(part_id: str, octets: bytes, suite: Suite, **changes: Any) -> Part:  # noqa: ANN401
+def part(part_id: str, octets: bytes, suite: Suite, **changes: Any) -> Part:
     """The manifest's row for these octets; the one called body is the body."""
     values: dict[str, Any] = {
         "part_id": part_id,
@@ -133,7 +133,7 @@ def envelope(
     to_node: str = XIANGYANG,
     sequence: int = 1,
     parts: Mapping[str, bytes] | None = None,
-    **changes: Any,  # noqa: ANN401
+    **changes: Any,
 ) -> Envelope:
     """An unsigned envelope from one node's authority to another's; `changes` are header fields."""
     authority = authority_of(from_node)

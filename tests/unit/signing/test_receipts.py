@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from protocol.envelope import MessageReference
+from protocol.errors import RefusedError, UnavailableError
+from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_DETAIL_OCTETS
+from protocol.reasons import Reason
+from protocol.receipt import ReceiptType, read_receipt
+from signing.keys import KeyUse
+from signing.receipts import concerns, draft_receipt, sign_receipt, verify_receipt
+from signing.suites import Suite, digest
+from tests.messages import (
+    DAY_MS,
+    HUB,
+    NOW_MS,
+    WUHAN,
+    XIANGYANG,
+    YEAR_MS,
+    Keys,
+    authority_of,
+    envelope,
+    keys_of,
+    message_id,
+    receipt_for,
+    signed_by_sender,
+    verified,
+)
+
+KEYS = keys_of([HUB, WUHAN, XIANGYANG])
+MESSAGE = verified(signed_by_sender(envelope(KEYS), KEYS), KEYS)
+REFERENCE = MESSAGE.envelope.header.reference
+RECEIVED = receipt_for(MESSAGE, KEYS, XIANGYANG)
+RECEIPT_KEY = KEYS.find(KeyUse.RECEIPT, XIANGYANG)
+
+
+def refusal(octets: bytes, keys: Keys = KEYS, *, live: bool = True) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        verify_receipt(octets, keys.trust(), live=live)
+    assert caught.value.reason is Reason.RECEIPT_INVALID
+    return caught.value
+
+
+def registered(**changes: Any) -> Keys:
+    """The same keys, with the receipt key of 襄阳 registered otherwise."""
+    records = [
+        replace(record, **changes) if record.key.key_id == RECEIPT_KEY else record
+        for record in KEYS.records
+    ]
+    return Keys(records, KEYS.secrets)
+
+
+def resigned(**changes: Any) -> bytes:
+    """The receipt with other statements, under a good signature by the key it names."""
+    return sign_receipt(replace(read_receipt(RECEIVED).receipt, **changes), KEYS)
+
+
+def nameless(octets: bytes = MESSAGE.octets, issuer: str = XIANGYANG) -> bytes:
+    """A refusal of octets that were never authenticated."""
+    key = KEYS.public(KEYS.find(KeyUse.RECEIPT, issuer))
+    refusal = RefusedError(Reason.NOT_CANONICAL, "at octet 7")
+    draft = draft_receipt(ReceiptType.REFUSED, issuer, key, octets, NOW_MS, refusal=refusal)
+    return sign_receipt(draft, KEYS)
+
+
+def about(octets: bytes) -> bool:
+    return concerns(
+        verify_receipt(octets, KEYS.trust()), REFERENCE, MESSAGE.message_digest, MESSAGE.octets
+    )
+
+
+@pytest.mark.parametrize("suite", Suite, ids=str)
+def test_a_good_receipt_says_who_received_what_and_when(suite: Suite) -> None:
+    keys = keys_of([WUHAN, XIANGYANG], suite)
+    message = verified(signed_by_sender(envelope(keys, suite), keys), keys)
+    octets = receipt_for(message, keys, XIANGYANG)
+    result = verify_receipt(octets, keys.trust())
+    assert result.octets == octets
+    assert result.receipt.type is ReceiptType.RECEIVED
+    assert result.receipt.issuer == XIANGYANG
+    assert result.receipt.instant_ms == NOW_MS
+    assert result.receipt.message_digest == message.message_digest
+    assert result.receipt.octets_digest == digest(suite, message.octets)
+
+
+def test_a_refusal_carries_its_reason_and_as_much_detail_as_fits() -> None:
+    detail = "长" * 100
+    octets = receipt_for(
+        MESSAGE,
+        KEYS,
+        XIANGYANG,
+        ReceiptType.REFUSED,
+        refusal=RefusedError(Reason.ITEM_NOT_SERVED, detail),
+    )
+    receipt = verify_receipt(octets, KEYS.trust()).receipt
+    assert receipt.reason is Reason.ITEM_NOT_SERVED
+    assert detail.startswith(receipt.detail)
+    assert MAX_DETAIL_OCTETS - 3 < len(receipt.detail.encode()) <= MAX_DETAIL_OCTETS
+
+
+def test_step_1_layout() -> None:
+    assert "magic" in refusal(b"X" + RECEIVED[1:]).detail
+
+
+def test_step_2_an_unknown_key_is_transient() -> None:
+    with pytest.raises(UnavailableError) as caught:
+        verify_receipt(RECEIVED, keys_of([WUHAN]).trust())
+    assert caught.value.reason is Reason.KEY_UNKNOWN
+
+
+def test_step_3_only_a_receipt_key_of_the_issuer() -> None:
+    assert "no receipt key" in refusal(resigned(issuer=HUB)).detail
+    ping_key = KEYS.find(KeyUse.PING, authority_of(XIANGYANG))
+    assert "no receipt key" in refusal(resigned(key_id=ping_key)).detail
+    assert "suite" in refusal(resigned(suite="ed25519")).detail
+
+
+def test_step_3_live_a_revoked_key_says_nothing_any_more() -> None:
+    keys = registered(revoked_ms=NOW_MS + DAY_MS)
+    assert "revoked" in refusal(RECEIVED, keys).detail
+    verify_receipt(RECEIVED, keys.trust(), live=False)
+
+
+def test_step_3_historic_what_it_said_before_still_counts() -> None:
+    verify_receipt(RECEIVED, registered(revoked_ms=NOW_MS + 1).trust(), live=False)
+    assert "before" in refusal(RECEIVED, registered(revoked_ms=NOW_MS), live=False).detail
+
+
+def test_step_3_the_instant_lies_in_the_validity_of_the_key() -> None:
+    trust = KEYS.trust()
+    for instant_ms in (NOW_MS - YEAR_MS - MAX_CLOCK_SKEW_MS, NOW_MS + YEAR_MS - 1):
+        verify_receipt(resigned(instant_ms=instant_ms), trust)
+    for instant_ms in (NOW_MS - YEAR_MS - MAX_CLOCK_SKEW_MS - 1, NOW_MS + YEAR_MS, (1 << 64) - 1):
+        assert "validity" in refusal(resigned(instant_ms=instant_ms)).detail
+
+
+def test_step_4_any_changed_octet_is_refused() -> None:
+    for place in range(len(RECEIVED)):
+        changed = RECEIVED[:place] + bytes([RECEIVED[place] ^ 1]) + RECEIVED[place + 1 :]
+        # Unknown key: the one octet whose change is "not decided" rather than "refused".
+        with pytest.raises((RefusedError, UnavailableError)):
+            verify_receipt(changed, KEYS.trust())
+
+
+def test_step_4_a_signature_over_something_else_of_the_same_key() -> None:
+    other = resigned(instant_ms=NOW_MS + 1)
+    assert "signature" in refusal(RECEIVED[:-64] + other[-64:]).detail
+
+
+def test_step_5_a_receipt_concerns_the_message_it_names_by_digest() -> None:
+    assert about(RECEIVED)
+    assert not about(resigned(message_digest=b"x" * 32))
+    assert not about(resigned(reference=MessageReference(REFERENCE.authority, message_id(2))))
+    assert not about(resigned(reference=MessageReference(authority_of(HUB), REFERENCE.message_id)))
+
+
+def test_step_5_other_octets_of_the_same_content_are_the_same_message() -> None:
+    # Two valid signatures over one content are one message.
+    assert about(resigned(octets_digest=b"x" * 32))
+
+
+def test_step_5_a_refusal_that_names_nothing_is_about_its_octets_only() -> None:
+    assert about(nameless())
+    assert not about(nameless(MESSAGE.octets.replace(b"</Kind>", b" </Kind>")))

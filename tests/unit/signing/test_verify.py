@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from protocol.envelope import Address, Sender
+from protocol.errors import RefusedError, TongbanError, UnavailableError
+from protocol.limits import MAX_CLOCK_SKEW_MS
+from protocol.reasons import Reason
+from signing.keys import KeyUse
+from signing.suites import Suite
+from signing.trust import TrustSet
+from signing.verify import check_part, verify_envelope
+from tests.messages import (
+    BODY,
+    DAY_MS,
+    HUB,
+    NOW_MS,
+    SCAN,
+    WUHAN,
+    XIANGYANG,
+    YEAR_MS,
+    Keys,
+    authority_of,
+    envelope,
+    keys_of,
+    make_key,
+    message_id,
+    rules,
+    sign_envelope,
+    signed_by_sender,
+    verified,
+)
+
+NODES = (HUB, WUHAN, XIANGYANG)
+KEYS = keys_of(NODES)
+MESSAGE = envelope(KEYS)
+OCTETS = signed_by_sender(MESSAGE, KEYS)
+SENDER = MESSAGE.header.sender
+
+
+def failure(
+    octets: bytes = OCTETS, keys: Keys = KEYS, now_ms: int = NOW_MS, *, live: bool = True
+) -> TongbanError:
+    with pytest.raises(TongbanError) as caught:
+        verify_envelope(octets, rules(), keys.trust(), now_ms, live=live)
+    return caught.value
+
+
+def refused(reason: Reason, octets: bytes = OCTETS, keys: Keys = KEYS) -> str:
+    caught = failure(octets, keys)
+    assert isinstance(caught, RefusedError)
+    assert caught.reason is reason
+    return caught.detail
+
+
+def registered(**changes: Any) -> Keys:
+    """The same keys, with the sender's registered otherwise."""
+    records = [
+        replace(record, **changes) if record.key.key_id == SENDER.key else record
+        for record in KEYS.records
+    ]
+    return Keys(records, KEYS.secrets)
+
+
+def signed_with(use: KeyUse, node: str) -> bytes:
+    """The message under that key of the sender's node, or another's, named in the header."""
+    owner = node if use is KeyUse.RECEIPT else authority_of(node)
+    key_id = KEYS.find(use, owner)
+    sender = replace(SENDER, key=key_id)
+    message = replace(MESSAGE, header=replace(MESSAGE.header, sender=sender))
+    return sign_envelope(message, KEYS.secrets[key_id])
+
+
+@pytest.mark.parametrize("suite", Suite, ids=str)
+def test_a_good_envelope_is_handed_out_as_verified(suite: Suite) -> None:
+    keys = keys_of(NODES, suite)
+    message = envelope(keys, suite)
+    octets = signed_by_sender(message, keys)
+    result = verified(octets, keys)
+    assert result.envelope == message
+    assert result.octets == octets
+    assert result.suite is suite
+    assert result.key.owner == authority_of(WUHAN)
+
+
+def test_identity_is_the_content_whatever_the_signature() -> None:
+    keys = keys_of(NODES, Suite.SM2_SM3)
+    message = envelope(keys, Suite.SM2_SM3)
+    one, other = (verified(signed_by_sender(message, keys), keys) for _ in range(2))
+    assert one.octets != other.octets
+    assert one.message_digest == other.message_digest
+
+
+def test_step_1_wire_form() -> None:
+    assert "DOCTYPE" in refused(Reason.NOT_CANONICAL, b"<!DOCTYPE x>" + OCTETS)
+    refused(Reason.TOO_LARGE, OCTETS.replace(b"</Kind>", b" " * 65536 + b"</Kind>"))
+
+
+def test_step_2_template() -> None:
+    refused(Reason.SIGNATURE_MISSING, b"<a></a>")
+    refused(Reason.SIGNATURE_PROFILE, OCTETS.replace(b'URI=""', b'URI="#a"'))
+
+
+def test_step_3_schema_and_kind() -> None:
+    refused(Reason.SCHEMA_INVALID, OCTETS.replace(b'node="420600"', b'node="x"'))
+    assert refused(
+        Reason.KIND_UNKNOWN, OCTETS.replace(b"case.submit</Kind>", b"case.conjure</Kind>")
+    ).startswith("case.conjure")
+
+
+def test_step_4_environment() -> None:
+    refused(Reason.ENVIRONMENT_MISMATCH, OCTETS.replace(b'"trial"', b'"production"'))
+
+
+def test_step_5_an_unknown_key_is_transient_even_with_a_good_signature() -> None:
+    caught = failure(keys=keys_of([XIANGYANG]))
+    assert isinstance(caught, UnavailableError)
+    assert caught.reason is Reason.KEY_UNKNOWN
+    assert SENDER.key in caught.detail
+
+
+def test_step_6_the_suite_is_the_registered_one() -> None:
+    stranger = make_key("stranger", Suite.ED25519)
+    refused(Reason.SUITE_MISMATCH, sign_envelope(MESSAGE, stranger))
+
+
+@pytest.mark.parametrize("use", [KeyUse.PING, KeyUse.RECEIPT])
+def test_step_6_one_key_one_use(use: KeyUse) -> None:
+    assert use in refused(Reason.KEY_USE, signed_with(use, WUHAN))
+
+
+def test_step_6_a_ping_takes_the_ping_key_and_no_other() -> None:
+    key_id = KEYS.find(KeyUse.PING, authority_of(WUHAN))
+    ping = envelope(KEYS, kind="ping", case=None, sender=replace(SENDER, key=key_id))
+    assert verified(signed_by_sender(ping, KEYS), KEYS).envelope == ping
+    refused(Reason.KEY_USE, signed_by_sender(envelope(KEYS, kind="ping", case=None), KEYS))
+
+
+def test_step_6_the_key_belongs_to_the_sending_authority() -> None:
+    assert authority_of(XIANGYANG) in refused(
+        Reason.KEY_OWNER, signed_with(KeyUse.ENVELOPE, XIANGYANG)
+    )
+
+
+def test_step_6_the_key_is_delegated_to_the_sending_node() -> None:
+    elsewhere = envelope(KEYS, sender=Sender(HUB, SENDER.authority, SENDER.key))
+    assert "delegated to 420100" in refused(Reason.KEY_OWNER, signed_by_sender(elsewhere, KEYS))
+
+
+def test_step_7_live_a_revoked_key_is_refused_whatever_the_dates_say() -> None:
+    for revoked_ms in (NOW_MS - DAY_MS, NOW_MS, NOW_MS + DAY_MS):
+        refused(Reason.KEY_REVOKED, keys=registered(revoked_ms=revoked_ms))
+
+
+def test_step_7_historic_a_key_counts_until_it_was_revoked() -> None:
+    keys = registered(revoked_ms=NOW_MS)
+    assert isinstance(failure(keys=keys, now_ms=NOW_MS, live=False), RefusedError)
+    verify_envelope(OCTETS, rules(), keys.trust(), NOW_MS - 1, live=False)
+
+
+def test_step_7_validity_has_a_first_and_a_last_instant() -> None:
+    trust = KEYS.trust()
+    old = envelope(KEYS, created_ms=NOW_MS - YEAR_MS, expires_ms=NOW_MS - YEAR_MS + DAY_MS)
+    octets = signed_by_sender(old, KEYS)
+    earliest = NOW_MS - YEAR_MS - MAX_CLOCK_SKEW_MS
+    verify_envelope(octets, rules(), trust, earliest)
+    verify_envelope(octets, rules(), trust, NOW_MS + YEAR_MS - 1)
+    for now_ms in (earliest - 1, NOW_MS + YEAR_MS):
+        caught = failure(octets, now_ms=now_ms)
+        assert isinstance(caught, RefusedError)
+        assert caught.reason is Reason.KEY_REVOKED
+
+
+def test_step_8_changed_content() -> None:
+    changed = OCTETS.replace(b'node="420600"', b'node="420000"')
+    refused(Reason.DIGEST_MISMATCH, changed)
+    refused(Reason.DIGEST_MISMATCH, OCTETS.replace(b'size="13"', b'size="14"'))
+
+
+def test_step_9_another_signature() -> None:
+    impostor = make_key("impostor")
+    assert SENDER.key in refused(Reason.SIGNATURE_INVALID, sign_envelope(MESSAGE, impostor))
+    transplanted = signed_by_sender(envelope(KEYS, number=2), KEYS)
+    value = transplanted.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0]
+    own = OCTETS.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0]
+    refused(Reason.SIGNATURE_INVALID, OCTETS.replace(own, value))
+
+
+def test_step_9_a_signature_of_nothing() -> None:
+    own = OCTETS.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0]
+    refused(Reason.SIGNATURE_INVALID, OCTETS.replace(own, b"A" * 86 + b"=="))
+
+
+def test_step_10_created_in_the_future_is_transient() -> None:
+    verified(OCTETS, KEYS, NOW_MS - MAX_CLOCK_SKEW_MS)
+    caught = failure(now_ms=NOW_MS - MAX_CLOCK_SKEW_MS - 1)
+    assert isinstance(caught, UnavailableError)
+    assert caught.reason is Reason.CLOCK_SKEW
+
+
+def test_step_10_says_nothing_about_what_was_forged() -> None:
+    forged = sign_envelope(MESSAGE, make_key("impostor"))
+    caught = failure(forged, now_ms=NOW_MS - DAY_MS)
+    assert isinstance(caught, RefusedError)
+    assert caught.reason is Reason.SIGNATURE_INVALID
+
+
+def test_an_expired_message_is_still_authentic() -> None:
+    assert verified(OCTETS, KEYS, MESSAGE.header.expires_ms + DAY_MS).envelope == MESSAGE
+
+
+def test_an_empty_trust_set_knows_nobody() -> None:
+    with pytest.raises(UnavailableError):
+        verify_envelope(OCTETS, rules(), TrustSet.of([], version=1), NOW_MS)
+
+
+def test_the_addressee_is_for_the_caller_to_check() -> None:
+    elsewhere = envelope(KEYS, recipient=Address(HUB, authority_of(HUB)), number=5)
+    assert verified(signed_by_sender(elsewhere, KEYS), KEYS).envelope == elsewhere
+    assert elsewhere.header.message_id == message_id(5)
+
+
+@pytest.mark.parametrize("suite", Suite, ids=str)
+def test_a_part_is_held_against_the_manifest(suite: Suite) -> None:
+    keys = keys_of(NODES, suite)
+    message = verified(signed_by_sender(envelope(keys, suite), keys), keys)
+    body, scan = message.envelope.parts
+    check_part(message, body, BODY)
+    check_part(message, scan, SCAN)
+    for octets, named in [(SCAN + b"\0", "listed 11"), (SCAN[:-1], "10 octets"), (b"", "0 octets")]:
+        with pytest.raises(UnavailableError, match=named) as caught:
+            check_part(message, scan, octets)
+        assert caught.value.reason is Reason.PART_MISMATCH
+    with pytest.raises(UnavailableError, match="m1: digest"):
+        check_part(message, scan, SCAN[::-1])
