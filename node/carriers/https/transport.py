@@ -1,0 +1,278 @@
+"""The caller's end: posts to peers over mutual TLS.
+
+A post may safely arrive twice, because the protocol settles duplicates. So a kept connection that
+turns out dead is replaced at once; any other failure is for the dispatcher and its timetable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp import hdrs
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+from yarl import URL
+
+from node.carriers.https.wire import (
+    EXCHANGE_PATH,
+    MAX_HEADER_OCTETS,
+    MAX_HEADERS,
+    MS_PER_S,
+    read_bounded,
+)
+from node.tls import client_context
+from protocol.errors import LocalUseError, RefusedError, UnavailableError
+from protocol.frames import MEDIA_TYPE
+from protocol.limits import MAX_POST_OCTETS
+from protocol.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import SimpleNamespace
+
+    from node.tls import TlsIdentity
+
+_MAX_PROBLEM_OCTETS: Final = 500
+# Each failure takes one dead connection out of the pool; a dispatcher keeps one, seldom two.
+_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a peer is, and who it has to be there.
+
+    Attributes:
+        url: `https://host:port`.
+        certificate: DER.
+    """
+
+    url: str
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """Bounds of a post.
+
+    Attributes:
+        connect_ms: For name, TCP and TLS.
+        silence_ms: Without an octet from the peer, once the post is sent; a machine that lost its
+            power says nothing at all.
+        total_ms: For the whole, reconnects included.
+        idle_ms: How long an unused connection is kept.
+    """
+
+    connect_ms: int = 10_000
+    silence_ms: int = 30_000
+    total_ms: int = 120_000
+    idle_ms: int = 30_000
+
+
+class HttpsTransport:
+    """Posts to peers over mutual TLS; implements `node.ports.Transport`.
+
+    Args:
+        identity: This node's.
+        peers: Node id to endpoint.
+        limits: Bounds.
+    """
+
+    def __init__(
+        self,
+        identity: TlsIdentity,
+        peers: Mapping[str, Endpoint],
+        limits: TransportLimits | None = None,
+    ) -> None:
+        self._identity = identity
+        self._peers = dict(peers)
+        self._limits = limits or TransportLimits()
+        self._links: dict[str, _Link] = {}
+
+    async def post(self, peer: str, octets: bytes) -> bytes:
+        """Deliver frames to the peer with this node id; the frames it answers.
+
+        Raises:
+            UnavailableError: PEER_UNREACHABLE; the detail says what happened. Whether the peer took
+                the frames is then unknown.
+            LocalUseError: more than `MAX_POST_OCTETS`.
+        """
+        if len(octets) > MAX_POST_OCTETS:
+            message = f"a post of {len(octets)} octets"
+            raise LocalUseError(message)
+        endpoint = self._peers.get(peer)
+        if endpoint is None:
+            raise _unreachable(f"node {peer} has no endpoint in the directory")
+        try:
+            link = self._links.get(peer) or _Link(self._identity, endpoint, self._limits)
+        except (RefusedError, ValueError) as error:
+            raise _unreachable(f"node {peer}: {error}") from error
+        self._links[peer] = link
+        try:
+            return await link.post(octets)
+        except UnavailableError as error:
+            raise _unreachable(f"node {peer} at {endpoint.url}: {error.detail}") from error
+
+    async def update_peers(self, peers: Mapping[str, Endpoint]) -> None:
+        """Post to these from now on; a post in work is finished, then its connection is closed."""
+        self._peers = dict(peers)
+        for node, link in list(self._links.items()):
+            if link.endpoint != peers.get(node):
+                await self._links.pop(node).retire()
+
+    async def close(self) -> None:
+        """Close all connections and post nowhere any more."""
+        await self.update_peers({})
+
+
+class _DeadConnectionError(UnavailableError):
+    """A kept connection failed before the peer began to answer."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One request; the session tells it what it used."""
+
+    kept: bool = False
+    answered: bool = False
+
+
+class _Link:
+    """The connections to one endpoint.
+
+    Raises:
+        RefusedError: KEY_MALFORMED.
+        ValueError: the URL is not https.
+    """
+
+    def __init__(self, identity: TlsIdentity, endpoint: Endpoint, limits: TransportLimits) -> None:
+        self.endpoint = endpoint
+        self._limits = limits
+        self._url = URL(endpoint.url).with_path(EXCHANGE_PATH)
+        if self._url.scheme != "https" or not self._url.host:
+            message = f"{endpoint.url!r} is not of the form https://host:port"
+            raise ValueError(message)
+        self._context = client_context(identity, endpoint.certificate)
+        self._posts = 0
+        self._retired = False
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_kept)
+        # The context trusts what the pinned certificate vouches for, the fingerprint only itself.
+        pin = aiohttp.Fingerprint(hashlib.sha256(endpoint.certificate).digest())
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=pin, limit=0, keepalive_timeout=limits.idle_ms / MS_PER_S
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=limits.connect_ms / MS_PER_S,
+                sock_read=limits.silence_ms / MS_PER_S,
+            ),
+            headers={hdrs.CONTENT_TYPE: MEDIA_TYPE, hdrs.ACCEPT: MEDIA_TYPE},
+            skip_auto_headers=[hdrs.USER_AGENT, hdrs.ACCEPT_ENCODING],
+            max_line_size=MAX_HEADER_OCTETS,
+            max_field_size=MAX_HEADER_OCTETS,
+            max_headers=MAX_HEADERS,
+            trace_configs=[trace],
+        )
+
+    async def post(self, octets: bytes) -> bytes:
+        """Post, at once over another connection if a kept one is dead."""
+        again = AsyncRetrying(
+            retry=retry_if_exception_type(_DeadConnectionError),
+            stop=stop_after_attempt(_ATTEMPTS),
+            reraise=True,
+        )
+        self._posts += 1
+        try:
+            async with asyncio.timeout(self._limits.total_ms / MS_PER_S):
+                return await again(self._attempt, octets)
+        except TimeoutError as error:
+            raise _unreachable(f"no whole answer within {self._limits.total_ms} ms") from error
+        finally:
+            self._posts -= 1
+            if self._retired:
+                await self.retire()
+
+    async def retire(self) -> None:
+        """Close the connections, but let posts in work finish."""
+        self._retired = True
+        if self._posts == 0:
+            await self._session.close()
+
+    async def _attempt(self, octets: bytes) -> bytes:
+        attempt = _Attempt()
+        try:
+            async with self._session.post(
+                self._url,
+                data=io.BytesIO(octets),
+                ssl=self._context,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
+            ) as response:
+                attempt.answered = True
+                return await _frames(response)
+        except (aiohttp.ClientError, OSError) as error:
+            detail = self._explain(error, attempt)
+            lost = isinstance(error, aiohttp.ServerDisconnectedError | OSError)
+            timed_out = isinstance(error, TimeoutError)
+            if attempt.kept and lost and not timed_out and not attempt.answered:
+                raise _DeadConnectionError(Reason.PEER_UNREACHABLE, detail) from error
+            raise _unreachable(detail) from error
+
+    def _explain(self, error: aiohttp.ClientError | OSError, attempt: _Attempt) -> str:
+        match error:
+            case aiohttp.ServerFingerprintMismatch() | aiohttp.ClientConnectorCertificateError():
+                what = "TLS: it does not show the certificate that the directory pins for it"
+            case aiohttp.ClientConnectorDNSError():
+                what = "its host name is not known"
+            case aiohttp.ClientConnectorSSLError():
+                what = f"TLS: {error.os_error}"
+            case aiohttp.ConnectionTimeoutError():
+                what = f"timed out: no connection within {self._limits.connect_ms} ms"
+            case aiohttp.SocketTimeoutError():
+                what = f"timed out: silent for {self._limits.silence_ms} ms"
+            case aiohttp.ClientConnectorError():
+                what = f"no connection: {error.strerror}"
+            case aiohttp.ClientResponseError():
+                what = "its answer is not HTTP"
+            case _ if attempt.answered:
+                what = "the answer was cut short"
+            case OSError(strerror=str(reason)):  # among others a TLS alert: it does not know us
+                what = f"the connection was lost before an answer: {reason}"
+            case _:
+                what = "the connection was lost before an answer"
+        return what
+
+
+async def _frames(response: aiohttp.ClientResponse) -> bytes:
+    """The frames of an answer, if it is one."""
+    if response.status != HTTPStatus.OK:
+        problem = await response.content.read(_MAX_PROBLEM_OCTETS)
+        told = "".join(filter(str.isprintable, problem.decode(errors="replace")))
+        raise _unreachable(f"HTTP {response.status}: {told}")
+    if response.content_type != MEDIA_TYPE:
+        raise _unreachable(f"its answer is {response.content_type}, not {MEDIA_TYPE}")
+    octets = await read_bounded(response.content, MAX_POST_OCTETS)
+    if octets is None:
+        raise _unreachable(f"its answer is larger than {MAX_POST_OCTETS} octets")
+    return octets
+
+
+async def _note_kept(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    context.trace_request_ctx.kept = True
+
+
+def _unreachable(detail: str) -> UnavailableError:
+    return UnavailableError(Reason.PEER_UNREACHABLE, detail)

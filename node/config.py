@@ -1,0 +1,371 @@
+"""One TOML file says everything a node is told (配置): read strictly, or the node does not start.
+
+Unknown keys, wrong types and missing keys are reported all at once, each with its line and its
+remedy. There is no second source such as environment variables: what a node does is what its file
+says. Paths are relative to the file, so that a node's home can be moved as a whole.
+
+What is said about a key in messages, in the file that `init` writes and in docs/configuration.md
+stands once, beside the key (`Key`); node/config_text.py writes the latter two.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+
+from node.toml_text import line_of, toml_value
+from protocol.errors import LocalUseError
+from protocol.identifiers import is_region
+from protocol.limits import DEFAULT_LIFETIME_MS, MAX_LIFETIME_MS, MAX_POST_MESSAGES
+from signing.suites import Suite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+_DAY_MS: Final = 24 * 3600 * 1000
+_MAX_SHOWN: Final = 60
+_MAX_PORT: Final = 65535
+_URL: Final = re.compile(
+    r"https://([^\s/:@?#\[\]]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?/?"
+)
+_Place: TypeAlias = tuple[int | str, ...]
+# Where the library speaks of Python rather than of the file.
+_RULES: Final = {
+    "model_type": "has to be a section",
+    "tuple_type": "has to be a list of texts",
+    "too_short": "has to name at least one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps the node from starting: where, what, and what to do about it.
+
+    Attributes:
+        file: The file it is in.
+        line: Counted from 1; None if it is about the file as a whole.
+        what: What was found.
+        remedy: What to do.
+    """
+
+    file: Path
+    line: int | None
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """As a compiler would say it, the remedy on a line of its own."""
+        where = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.what}\n    -> {self.remedy}"
+
+
+class ConfigError(Exception):
+    """The node cannot start with what it was given.
+
+    Args:
+        problems: All that were found, at least one.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, problems)))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What people are told about a key or a section; `example` is also what `init` writes."""
+
+    chinese: str
+    english: str
+    example: str | int | tuple[str, ...] = ""
+
+
+def _node_id(value: str) -> str:
+    if not is_region(value):
+        message = "not a region code of six digits (GB/T 2260)"
+        raise ValueError(message)
+    return value
+
+
+def _https_url(value: str) -> str:
+    url = _URL.fullmatch(value)
+    if url is None or int(url["port"] or 1) > _MAX_PORT:
+        message = "not of the form https://host:port"
+        raise ValueError(message)
+    return value.rstrip("/")
+
+
+def _from_file(value: object, info: ValidationInfo) -> object:
+    """A path as it is meant: relative to the folder of the file it stands in."""
+    if not isinstance(value, str) or not value:
+        message = "has to be a path, as text"
+        raise ValueError(message)
+    return Path(info.context or "", value)
+
+
+Port = Annotated[int, Field(ge=1, le=_MAX_PORT)]
+Text = Annotated[str, Field(min_length=1)]
+FilePath = Annotated[Path, BeforeValidator(_from_file)]
+# A list in TOML is a list; once read, nothing changes any more.
+FilePaths = Annotated[tuple[FilePath, ...], Field(strict=False, min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class NodeSection(_Table):
+    """[node]."""
+
+    id: Annotated[
+        str,
+        AfterValidator(_node_id),
+        Key("节点编号：六位行政区划代码（GB/T 2260）", "node id: region code", "420100"),
+    ]
+    name: Annotated[Text, Key("节点名称，供人阅读", "what people call it", "武汉市节点")]
+    environment: Annotated[
+        Literal["trial", "production"],
+        Key("试运行或正式环境；两者的报文互不相通", "trial and production never mix", "trial"),
+    ]
+    suite: Annotated[
+        Suite,
+        Field(strict=False),
+        Key("本节点签名所用算法套件", "suite this node signs with", Suite.SM2_SM3.value),
+    ] = Suite.SM2_SM3
+
+
+class StoreSection(_Table):
+    """[store]."""
+
+    path: Annotated[FilePath, Key("数据库文件（SQLite）", "database file (SQLite)", "node.db")]
+
+
+class PeersSection(_Table):
+    """[peers]."""
+
+    host: Annotated[Text, Key("监听地址", "address to listen on", "0.0.0.0")]  # noqa: S104
+    port: Annotated[Port, Key("监听端口", "port to listen on", 8443)]
+    url: Annotated[
+        str,
+        AfterValidator(_https_url),
+        Key("对端访问本节点的地址", "where peers reach this node", "https://node.example:8443"),
+    ]
+
+
+class LocalSection(_Table):
+    """[local]."""
+
+    host: Annotated[Text, Key("监听地址", "address to listen on", "127.0.0.1")] = "127.0.0.1"
+    port: Annotated[Port, Key("监听端口", "port to listen on", 8080)]
+    token_file: Annotated[
+        FilePath, Key("存放访问令牌的文件", "file with the token that callers show", "local.token")
+    ]
+
+
+class TrustSection(_Table):
+    """[trust]."""
+
+    anchor: Annotated[
+        FilePath,
+        Key(
+            "信任锚：节点目录与事项目录的签发公钥",
+            "keys that may sign the two below",
+            "anchor.json",
+        ),
+    ]
+    directories: Annotated[
+        FilePaths, Key("节点目录文件", "signed directories of nodes", ("directory.json",))
+    ]
+    catalogue: Annotated[
+        FilePaths, Key("事项目录文件", "signed catalogues of service items", ("catalogue.json",))
+    ]
+
+
+class KeysSection(_Table):
+    """[keys]."""
+
+    directory: Annotated[FilePath, Key("签名私钥所在文件夹", "folder of the signing keys", "keys")]
+
+
+class TlsSection(_Table):
+    """[tls]."""
+
+    directory: Annotated[
+        FilePath, Key("TLS 证书与私钥所在文件夹", "folder of certificate and key", "tls")
+    ]
+
+
+class LimitsSection(_Table):
+    """[limits]."""
+
+    lifetime_days: Annotated[
+        int,
+        Field(ge=1, le=MAX_LIFETIME_MS // _DAY_MS),
+        Key("报文有效期（天）", "days until a message expires", DEFAULT_LIFETIME_MS // _DAY_MS),
+    ] = DEFAULT_LIFETIME_MS // _DAY_MS
+    group_size: Annotated[
+        int,
+        Field(ge=1, le=4096),
+        Key("一次提交最多合并的操作数", "units of work in one commit", MAX_POST_MESSAGES),
+    ] = MAX_POST_MESSAGES
+    posts: Annotated[
+        int, Field(ge=1, le=1024), Key("同时处理的对端请求总数", "peers' posts served at once", 32)
+    ] = 32
+    posts_per_peer: Annotated[
+        int, Field(ge=1, le=64), Key("其中每个对端的请求数", "of those, for one peer", 4)
+    ] = 4
+
+
+class LogSection(_Table):
+    """[log]."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Key("最低级别", "what is logged at least", "info"),
+    ] = "info"
+    format: Annotated[
+        Literal["text", "json"], Key("供人阅读或供程序读取", "for people or programs", "text")
+    ] = "text"
+
+
+class Config(_Table):
+    """The whole file. Every path in it is absolute if the file's own path was."""
+
+    node: Annotated[NodeSection, Key("本节点", "this node")]
+    store: Annotated[StoreSection, Key("存储", "durable state")]
+    peers: Annotated[
+        PeersSection, Key("对端监听（双向 TLS）", "the listener for peers, mutual TLS")
+    ]
+    local: Annotated[
+        LocalSection,
+        Key("本地接口监听（单位内部使用）", "the listener for local systems and people"),
+    ]
+    trust: Annotated[TrustSection, Key("信任来源", "where trust comes from")]
+    keys: Annotated[KeysSection, Key("签名密钥", "signing keys")]
+    tls: Annotated[TlsSection, Key("TLS 身份", "who this node is on the wire")]
+    limits: Annotated[LimitsSection, Key("限额", "bounds")] = LimitsSection()
+    log: Annotated[LogSection, Key("日志", "logging")] = LogSection()
+
+
+def load_config(path: Path) -> Config:
+    """Read a node's configuration.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or breaks a rule: every breach that was found,
+            in the order of the lines.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([Problem(path, line, "not UTF-8", "save the file as UTF-8")]) from error
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        remedy = "give the path of a node's file; `run_node.py init` writes a new one"
+        raise ConfigError([Problem(path, None, what, remedy)]) from error
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"at line (\d+)", str(error))
+        line = int(place[1]) if place else len(text.splitlines()) or 1
+        what, remedy = f"not TOML: {error}", "texts stand in quotes, sections in [brackets]"
+        raise ConfigError([Problem(path, line, what, remedy)]) from error
+    try:
+        return Config.model_validate(tree, context=path.parent)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        raise ConfigError(_problems(path, text, errors)) from error
+
+
+def keys_of(section: str) -> dict[str, FieldInfo]:
+    """The keys of a section of the file, in order."""
+    model = Config.model_fields[section].annotation
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        message = f"[{section}] is not a section"
+        raise LocalUseError(message)
+    return model.model_fields
+
+
+def key_of(field: FieldInfo) -> Key:
+    """What people are told about this key or section."""
+    return next(entry for entry in field.metadata if isinstance(entry, Key))
+
+
+def _problems(file: Path, text: str, errors: Sequence[ErrorDetails]) -> list[Problem]:
+    meant = {error["loc"]: _meant(error["loc"]) for error in errors if _is_unknown(error)}
+    found: list[Problem] = []
+    for error in errors:
+        place = error["loc"]
+        if error["type"] == "missing" and place in meant.values():
+            continue  # said with the misspelt key
+        what, remedy = (
+            (f"unknown: {_name(place)}", _suggestion(place, meant[place]))
+            if _is_unknown(error)
+            else _explained(error)
+        )
+        found.append(Problem(file, line_of(text, place), what, remedy))
+    return sorted(found, key=lambda problem: problem.line or 0)
+
+
+def _is_unknown(error: ErrorDetails) -> bool:
+    return error["type"] == "extra_forbidden"
+
+
+def _name(place: _Place) -> str:
+    return f"[{place[0]}]" if len(place) == 1 else f"`{place[1]}` in [{place[0]}]"
+
+
+def _known(place: _Place) -> list[str]:
+    """What may stand beside it."""
+    return list(Config.model_fields if len(place) == 1 else keys_of(str(place[0])))
+
+
+def _meant(place: _Place) -> _Place | None:
+    close = difflib.get_close_matches(str(place[-1]), _known(place), n=1)
+    return (*place[:-1], *close) if close else None
+
+
+def _suggestion(place: _Place, meant: _Place | None) -> str:
+    if meant:
+        return f"did you mean {_name(meant)}?"
+    others = [section for section in Config.model_fields if place[-1] in keys_of(section)]
+    if others:
+        return f"it belongs in [{'] or ['.join(others)}]"
+    return f"delete it; known here: {', '.join(_known(place))}"
+
+
+def _explained(error: ErrorDetails) -> tuple[str, str]:
+    """What is wrong with a key that is known, and what to do about it."""
+    place = error["loc"]
+    section = str(place[0])
+    field = Config.model_fields[section] if len(place) == 1 else keys_of(section)[str(place[1])]
+    key = key_of(field)
+    meaning = f"{key.chinese} ({key.english})"
+    if len(place) == 1:
+        remedy = f"write the section [{section}] as `run_node.py init` does: {meaning}"
+    else:
+        remedy = f"for example: {place[1]} = {toml_value(key.example)}   # {meaning}"
+    if error["type"] == "missing":
+        return f"missing: {_name(place)}", remedy
+    rule = _RULES.get(error["type"], error["msg"].removeprefix("Value error, "))
+    shown = repr(error["input"])
+    if len(shown) > _MAX_SHOWN:
+        shown = f"{shown[:_MAX_SHOWN]}…"
+    return f"{_name(place)} is {shown}: {rule}", remedy
