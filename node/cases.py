@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from protocol.errors import RefusedError, UnavailableError
-from protocol.lifecycle import CaseState, Power, step
+from protocol.lifecycle import LIFECYCLE, CaseState, Power, step
 from protocol.reasons import Reason
+from routing.jurisdiction import leads_to, responsible
 
 if TYPE_CHECKING:
-    from routing.catalogue import Catalogue, Implementation
-
+    from node.context import Federation
     from protocol.bodies import CaseSubmit
     from protocol.envelope import Header
+    from routing.catalogue import Catalogue
 
 
 class Side(StrEnum):
@@ -63,6 +64,26 @@ class CaseView:
         return self.handling_node, self.handling_authority
 
 
+_COLLECTING: Final = frozenset(
+    row.kind for row in LIFECYCLE if row.powers == frozenset({Power.COLLECT})
+)
+
+
+def speaker(kind: str, view: CaseView, authority: str) -> Side:
+    """Which end of the case an authority speaks for in a message of this kind.
+
+    One authority may be both ends, when its own window takes a case for itself; then the kind decides.
+    """
+    if view.collecting_authority != view.handling_authority:
+        return Side.COLLECT if authority == view.collecting_authority else Side.HANDLE
+    return Side.COLLECT if kind in _COLLECTING else Side.HANDLE
+
+
+def other(side: Side) -> Side:
+    """The other end."""
+    return Side.HANDLE if side is Side.COLLECT else Side.COLLECT
+
+
 def open_case(header: Header, body: CaseSubmit, side: Side, now_ms: int) -> CaseView:
     """A case before its first step, seen from one end.
 
@@ -97,7 +118,7 @@ def advance(
         RefusedError: WRONG_STATE or POWER_LACKING, naming the row of the lifecycle table it missed.
     """
     state = step(CaseState(view.state), kind, powers)
-    collecting = header.sender.authority == view.collecting_authority
+    collecting = speaker(kind, view, header.sender.authority) is Side.COLLECT
     sequence = 0 if header.case is None else header.case.sequence
     return replace(
         view,
@@ -123,21 +144,32 @@ def powers_of(catalogue: Catalogue, implementation_code: str, authority: str) ->
     return implementation.powers_of(authority)
 
 
-def check_submission(
-    catalogue: Catalogue, header: Header, body: CaseSubmit, now_ms: int
-) -> Implementation:
-    """Whether the addressed authority implements this item now.
+def check_submission(federation: Federation, header: Header, body: CaseSubmit, now_ms: int) -> None:
+    """Whether the addressed authority implements this item now, and the stated basis leads to it.
 
     Raises:
-        RefusedError: ITEM_UNKNOWN or ITEM_NOT_SERVED.
+        RefusedError: ITEM_UNKNOWN, ITEM_NOT_SERVED or BASIS_MISMATCH.
     """
+    catalogue, directory = federation.catalogue, federation.directory
     if catalogue.item(body.item) is None:
         raise RefusedError(Reason.ITEM_UNKNOWN, f"item {body.item}")
     authority = header.recipient.authority
-    implementation = catalogue.served(body.item, authority, now_ms)
-    if implementation is None or implementation.code != body.implementation:
+    implementation = catalogue.implementation(body.implementation)
+    if (
+        implementation is None
+        or implementation.authority != authority
+        or implementation.item.code != body.item
+        or not implementation.in_force(now_ms)
+    ):
         raise RefusedError(
             Reason.ITEM_NOT_SERVED,
             f"{authority} does not implement item {body.item} as {body.implementation} now",
         )
-    return implementation
+    basis = body.basis
+    found = responsible(
+        catalogue, directory, body.item, basis.kind, basis.region, basis.zone, now_ms=now_ms
+    )
+    if not leads_to(found, authority):
+        raise RefusedError(
+            Reason.BASIS_MISMATCH, f"{basis.kind} in {basis.region} does not lead to {authority}"
+        )

@@ -239,7 +239,7 @@ class _Writer:
     def _open(self, body: CaseSubmit, recipient: Address) -> Row:
         header = self._header(recipient, self._case_reference(1), None, "")
         catalogue = self._context.federation.catalogue
-        cases.check_submission(catalogue, header, body, self._now_ms)
+        cases.check_submission(self._context.federation, header, body, self._now_ms)
         view = cases.open_case(header, body, Side.COLLECT, self._now_ms)
         powers = cases.powers_of(catalogue, view.implementation, self._draft.authority)
         cases.advance(view, body.kind, powers, header, self._now_ms)
@@ -248,7 +248,9 @@ class _Writer:
     def _view(self, connection: Connection) -> CaseView:
         for side in Side:
             view = find_case(connection, self._case_id or "", side)
-            if view is not None and view.ours[1] == self._draft.authority:
+            if view is None or view.ours[1] != self._draft.authority:
+                continue
+            if cases.speaker(self._draft.body.kind, view, self._draft.authority) is side:
                 return view
         raise RefusedError(
             Reason.CASE_UNKNOWN, f"{self._draft.authority} has no case {self._case_id} here"
@@ -267,6 +269,7 @@ class _Writer:
             return
         for row in case_messages(connection, view.case_id):
             own = row.role == Role.OUT and row.authority == self._draft.authority
+            own = own and cases.speaker(row.kind, view, row.authority) is Side.COLLECT
             if own and not Standing(row.standing).settled:
                 detail = f"{row.kind} (message {row.message_id}) is still on its way"
                 raise RefusedError(Reason.WRONG_STATE, detail)

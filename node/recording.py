@@ -175,7 +175,7 @@ class Recorder:
         if header.case is None or body is None:
             raise RefusedError(Reason.SCHEMA_INVALID, f"{header.kind} needs Header/Case")
         if isinstance(body, CaseSubmit):
-            cases.check_submission(catalogue, header, body, now_ms)
+            cases.check_submission(self._context.federation, header, body, now_ms)
             if find_case(connection, header.case.case_id, Side.HANDLE) is not None:
                 raise RefusedError(Reason.WRONG_STATE, "the case was submitted before")
             before = cases.open_case(header, body, Side.HANDLE, now_ms)
@@ -208,7 +208,9 @@ class Recorder:
             view = find_case(connection, case_id, side)
             if view is None or view.ours[1] != header.recipient.authority:
                 continue
-            if parties == {view.collecting_authority, view.handling_authority}:
+            said_by = cases.speaker(header.kind, view, header.sender.authority)
+            between = parties == {view.collecting_authority, view.handling_authority}
+            if between and said_by is cases.other(side):
                 return view
         raise RefusedError(Reason.CASE_UNKNOWN, f"no case {case_id} between these authorities")
 

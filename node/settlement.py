@@ -178,7 +178,9 @@ def take_effect(
     context: NodeContext, view: CaseView, row: MessageRow, header: Header, now_ms: int
 ) -> CaseView:
     """Our own message takes effect at the collecting end, once."""
-    if row.authority != view.collecting_authority or (row.sequence or 0) <= view.effective:
+    ours = row.authority == view.collecting_authority
+    ours = ours and cases.speaker(row.kind, view, row.authority) is Side.COLLECT
+    if not ours or (row.sequence or 0) <= view.effective:
         return view
     catalogue = context.federation.catalogue
     try:

@@ -8,33 +8,55 @@ from typing import TYPE_CHECKING
 import schemas
 from node.context import Federation
 from protocol.bodies import KINDS
+from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, Catalogue, open_items, open_sheet
+from routing.catalogue_document import (
+    Basis,
+    ImplementationEntry,
+    Item,
+    ItemsPayload,
+    Limit,
+    Marks,
+    Powers,
+    SheetPayload,
+)
 from routing.directory import Directory, KeyEntry
+from routing.payload import write_payload
+from signing.document import sign_document
 from signing.keys import KeyUse
 from signing.verify import Rules
 from tests.sim.keyring import Keyring
-from tests.unit.routing.provinces import hub, merged, node, province, uscc
+from tests.sim.loop import START_MS
+from tests.unit.routing.provinces import anchor, hub, merged, node, province, root_key, uscc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from routing.catalogue import Catalogue
+    from routing.catalogue import Implementation
 
 FAR_MS = 2**50
 RULES = Rules(schemas.compiled(), frozenset(kind.name for kind in KINDS), "trial")
 
+ITEM = "000117051000"
 HUB, WUHAN, XIANGYANG, EZHOU = "420000", "420100", "420600", "420700"
 HUNAN, YUEYANG = "430000", "430600"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A directory with the keyrings of its nodes."""
+    """A directory and a catalogue, with the keyrings of the nodes."""
 
-    directory: Directory
+    federation: Federation
     keyrings: dict[str, Keyring]
 
-    def federation(self, catalogue: Catalogue) -> Federation:
-        return Federation(self.directory, catalogue)
+    @property
+    def directory(self) -> Directory:
+        return self.federation.directory
+
+    def implementation(self, node_id: str) -> Implementation:
+        """The one item as the operator of this node does it."""
+        found = self.federation.catalogue.served(ITEM, uscc(node_id), START_MS)
+        assert found is not None
+        return found
 
 
 def make_sample() -> Sample:
@@ -55,7 +77,97 @@ def make_sample() -> Sample:
         )
         for prefix, ids in layout.items()
     ]
-    return Sample(merged(*payloads), keyrings)
+    directory = merged(*payloads)
+    return Sample(Federation(directory, _catalogue(directory, layout, keyrings)), keyrings)
+
+
+def _catalogue(
+    directory: Directory, layout: dict[str, tuple[str, ...]], keyrings: dict[str, Keyring]
+) -> Catalogue:
+    items = [
+        open_items(
+            sign_document(
+                ITEMS_TYPE,
+                write_payload(
+                    ItemsPayload(
+                        version=1, environment="trial", prefix=prefix, issued_ms=1, items=(_item(),)
+                    )
+                ),
+                [root_key(prefix)],
+            ),
+            anchor(prefix),
+        )
+        for prefix in layout
+    ]
+    sheets = [
+        open_sheet(
+            sign_document(
+                SHEET_TYPE,
+                write_payload(_sheet(node_id)),
+                [keyrings[node_id].private(KeyUse.CATALOGUE, uscc(node_id))],
+            ),
+            directory,
+        )
+        for ids in layout.values()
+        for node_id in ids
+    ]
+    return Catalogue.merge(items, sheets, directory)
+
+
+def _item() -> Item:
+    return Item(
+        code=ITEM,
+        name="样例事项",
+        aliases=(),
+        bases=(
+            Basis(
+                kind="residence",
+                chinese="居住地",
+                english="residence",
+                chinese_question="住在哪里？",
+                english_question="Where do you live?",
+                role="lead",
+            ),
+        ),
+        competence="one",
+        mode="online",
+        levels=("province", "city"),
+        materials=(),
+        fields=(),
+        limit=Limit(legal=None, promised=None, legs=()),
+        fee=None,
+        handled_in="node",
+        note=None,
+        marks=Marks(code="I", jurisdiction="I", mode="I", materials="I", limit="I", fee="I"),
+    )
+
+
+def _sheet(node_id: str) -> SheetPayload:
+    operator = uscc(node_id)
+    entry = ImplementationEntry(
+        code=f"{operator}3{ITEM}",
+        code_form="standard",
+        item=ITEM,
+        region=node_id,
+        zone=None,
+        powers=Powers(
+            collect="any",
+            accept=operator,
+            review=operator,
+            decide=operator,
+            issue=operator,
+            deliver=operator,
+        ),
+        materials=None,
+        promised=None,
+        effective_from_ms=0,
+        withdrawn_ms=None,
+        telephone="000-0000-0000",
+        review_points=(),
+    )
+    return SheetPayload(
+        version=1, environment="trial", authority=operator, issued_ms=1, implementations=(entry,)
+    )
 
 
 def _other(prefix: str) -> str:

@@ -27,6 +27,9 @@ class Keyring:
         self._by_use[use, owner] = key.public.key_id
         return key.public
 
+    def private(self, use: KeyUse, owner: str) -> PrivateKey:
+        return self._keys[self._by_use[use, owner]]
+
     def sign(self, requests: Sequence[SigningRequest]) -> list[bytes]:
         return [self._keys[request.key_id].sign(request.octets) for request in requests]
 

@@ -54,7 +54,7 @@ def at(tmp_path: Path) -> Any:
                 tmp_path,
                 SAMPLE.keyrings[node_id],
                 RULES,
-                SAMPLE.federation(None),
+                SAMPLE.federation,
                 random.Random(1),
             )
             nodes = {node_id: node}
@@ -117,7 +117,7 @@ def test_a_duplicate_after_a_crash_gets_the_same_receipt(tmp_path: Path) -> None
             tmp_path,
             SAMPLE.keyrings[EZHOU],
             RULES,
-            SAMPLE.federation(None),
+            SAMPLE.federation,
             random.Random(1),
         )
         network = Network(random.Random(2), {EZHOU: node})

@@ -1,0 +1,111 @@
+"""The promise, in bad weather: nothing lost, nothing twice, both ends of a case the same.
+
+Production engines and production SQL in virtual time. Posts are dropped, answered into the void,
+repeated late, cut short; nodes crash with whatever was not committed. When the weather clears, every
+case a clerk was promised is finished, and the stores agree message by message. A failure names its
+seed: ``pytest tests/sim -k 'seed-17'`` runs it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from tests.sim.agents import Clerk, Officer
+from tests.sim.audit import Findings, audit
+from tests.sim.federation import EZHOU, HUB, HUNAN, RULES, WUHAN, XIANGYANG, YUEYANG, make_sample
+from tests.sim.loop import run_virtual
+from tests.sim.weather import FAIR, STORM, Network
+from tests.sim.world import SimNode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLE = make_sample()
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+SEEDS = range(int(os.environ.get("TONGBAN_SIM_SEEDS", "20")))
+WINDOWS = (WUHAN, XIANGYANG, YUEYANG)
+HANDLERS = (EZHOU, XIANGYANG, YUEYANG, WUHAN)
+CASES = 12
+STORM_S, CALM_S = 240, 3600
+
+
+async def live_through(seed: int, folder: Path) -> tuple[Findings, Counter[str], int]:
+    """One federation, one storm, one calm; what the checker finds, the faults, the crashes."""
+    dice = random.Random(seed)
+    nodes: dict[str, SimNode] = {}
+    network = Network(dice, nodes)
+    for node_id in (HUB, WUHAN, XIANGYANG, EZHOU, HUNAN, YUEYANG):
+        skew_ms = dice.randrange(-120_000, 120_000)
+        nodes[node_id] = SimNode(
+            node_id, folder, SAMPLE.keyrings[node_id], RULES, SAMPLE.federation, dice, skew_ms
+        )
+        nodes[node_id].start(network)
+    clerks = {node_id: Clerk(nodes[node_id], dice) for node_id in WINDOWS}
+    people = [asyncio.ensure_future(Officer(node, dice).run()) for node in nodes.values()]
+    filing = [
+        asyncio.ensure_future(
+            clerks[dice.choice(WINDOWS)].file(SAMPLE.implementation(handler), handler, number)
+        )
+        for number, handler in enumerate(dice.choice(HANDLERS) for _ in range(CASES))
+    ]
+    network.weather = STORM
+    crashing = asyncio.ensure_future(crash_at_random(list(nodes.values()), network, dice))
+    await asyncio.sleep(STORM_S)
+    crashing.cancel()
+    await asyncio.gather(crashing, return_exceptions=True)
+    network.weather = FAIR
+    for node in nodes.values():
+        if node.engine is None:
+            node.start(network)
+    await asyncio.gather(*filing)
+    promised = [filed.case_id or "" for clerk in clerks.values() for filed in clerk.filed]
+    findings = await settle(nodes, promised)
+    for task in people:
+        task.cancel()
+    results = await asyncio.gather(*people, return_exceptions=True)
+    crashes = sum(node.crashes for node in nodes.values())
+    for node in nodes.values():
+        await node.crash()
+    for result in results:
+        assert isinstance(result, asyncio.CancelledError), result
+    return findings, network.faults, crashes
+
+
+async def settle(nodes: dict[str, SimNode], promised: list[str]) -> Findings:
+    """Wait in fair weather until the checker is content, or time is up."""
+    findings = Findings()
+    for _ in range(CALM_S // 60):
+        await asyncio.sleep(60)
+        findings = await audit(nodes, SAMPLE.directory.trust, promised)
+        if findings.clean and findings.terminal == len(promised):
+            break
+    return findings
+
+
+async def crash_at_random(nodes: list[SimNode], network: Network, dice: random.Random) -> None:
+    while True:
+        await asyncio.sleep(dice.random() * 30)
+        node = dice.choice(nodes)
+        if node.engine is None:
+            node.start(network)
+        else:
+            await node.crash()
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+def test_nothing_is_lost_and_nothing_comes_twice(seed: int, tmp_path: Path) -> None:
+    findings, faults, crashes = run_virtual(live_through(seed, tmp_path))
+    print(f"seed {seed}: {findings.messages} messages, {crashes} crashes, {dict(faults)}")  # noqa: T201
+    assert findings.clean, f"seed {seed}: {findings}"
+    assert (findings.cases, findings.terminal) == (CASES, CASES), f"seed {seed}: {findings}"
+    # A storm that never blew would prove nothing.
+    assert faults.total() > 0
+    assert crashes > 0

@@ -1,0 +1,190 @@
+"""Cases between two ends, message by message: order, law, catalogue, and what a refusal does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from node.cases import Side
+from node.store.queries import Role, find_case, last_sequence
+from protocol.bodies import Basis, CaseAccept, CaseReceived, CaseSubmit, CaseVoid, Delivery
+from protocol.envelope import CaseReference
+from protocol.frames import WaitingFrame
+from protocol.identifiers import make_uuid7
+from protocol.reasons import Reason
+from protocol.receipt import ReceiptType
+from signing.keys import KeyUse
+from tests.samples import CLERK, OFFICER, WIDOW
+from tests.sim.agents import SALT
+from tests.sim.craft import Message, Signed, only, receipt_in, sign
+from tests.sim.federation import EZHOU, ITEM, WUHAN, make_sample
+from tests.sim.loop import START_MS
+from tests.unit.node.test_pipeline import at, present
+from tests.unit.routing.provinces import uscc
+
+if TYPE_CHECKING:
+    from protocol.bodies import Body
+    from tests.sim.world import SimNode
+
+__all__ = ["at"]
+
+SAMPLE = make_sample()
+CASE = make_uuid7(START_MS, b"0123456789")
+DONE_MS = 1_000
+
+
+def submit(**changes: Any) -> CaseSubmit:
+    values: dict[str, Any] = {
+        "salt": SALT,
+        "actor": CLERK,
+        "item": ITEM,
+        "implementation": SAMPLE.implementation(EZHOU).code,
+        "mode": "online",
+        "basis": Basis(kind="residence", region=EZHOU),
+        "applicant": WIDOW,
+        "delivery": Delivery(method="window"),
+    }
+    return CaseSubmit(**values | changes)
+
+
+def say(body: Body, sequence: int, number: int = 1, **changes: Any) -> Signed:
+    """What Wuhan tells Ezhou in the case."""
+    message = Message(
+        WUHAN,
+        EZHOU,
+        body,
+        number=number,
+        case=CaseReference(CASE, sequence),
+        key_use=KeyUse.ENVELOPE,
+        **changes,
+    )
+    return sign(message, SAMPLE.keyrings[WUHAN])
+
+
+async def state_of(node: SimNode) -> str | None:
+    view = await node.read(lambda c: find_case(c, CASE, Side.HANDLE))
+    return None if view is None else view.state
+
+
+async def consumed(node: SimNode) -> int:
+    return await node.read(lambda c: last_sequence(c, CASE, uscc(WUHAN), Role.IN))
+
+
+def test_a_gap_waits_and_holds_nothing(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        early = say(CaseVoid(SALT, CLERK, "空号"), 2, number=2)
+        answer = only(await present(node, WUHAN, early.post()))
+        assert isinstance(answer, WaitingFrame)
+        assert answer.expected == 1
+        assert await consumed(node) == 0
+        first = receipt_in(await present(node, WUHAN, say(submit(), 1).post()))
+        assert first.type is ReceiptType.RECEIVED
+        assert receipt_in(await present(node, WUHAN, early.post())).type is ReceiptType.RECEIVED
+        assert await consumed(node) == 2
+
+    at(EZHOU, scene)
+
+
+def test_a_used_number_is_refused(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        await present(node, WUHAN, say(submit(), 1).post())
+        again = say(CaseVoid(SALT, CLERK, "空号"), 1, number=2)
+        receipt = receipt_in(await present(node, WUHAN, again.post()))
+        assert receipt.reason is Reason.SEQUENCE_USED
+        assert await consumed(node) == 1
+
+    at(EZHOU, scene)
+
+
+def test_a_refused_number_is_consumed_and_the_next_one_is_taken(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        await present(node, WUHAN, say(submit(), 1).post())
+        wrong = say(CaseAccept(SALT, CLERK, "2026-1", DONE_MS), 2, number=2)
+        receipt = receipt_in(await present(node, WUHAN, wrong.post()))
+        assert receipt.reason in (Reason.WRONG_STATE, Reason.POWER_LACKING)
+        assert await state_of(node) == "submitted"
+        void = say(CaseVoid(SALT, CLERK, "空号"), 3, number=3)
+        assert receipt_in(await present(node, WUHAN, void.post())).type is ReceiptType.RECEIVED
+        assert await consumed(node) == 3
+
+    at(EZHOU, scene)
+
+
+def test_the_window_may_not_sign_for_the_authority(at: Any) -> None:
+    """收件不是受理: what starts the clock is signed by the handling authority alone."""
+
+    async def scene(node: SimNode) -> None:
+        await present(node, WUHAN, say(submit(), 1).post())
+        usurped = say(CaseReceived(SALT, OFFICER, DONE_MS), 2, number=2)
+        receipt = receipt_in(await present(node, WUHAN, usurped.post()))
+        assert receipt.reason is Reason.POWER_LACKING
+        assert "受理" in receipt.detail
+
+    at(EZHOU, scene)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("no such item", {"item": "990000000000"}, Reason.ITEM_UNKNOWN),
+        ("not its own", {"implementation": "X" * 31}, Reason.ITEM_NOT_SERVED),
+        ("elsewhere", {"basis": Basis("residence", WUHAN)}, Reason.BASIS_MISMATCH),
+        ("basis unknown", {"basis": Basis("birthplace", EZHOU)}, Reason.BASIS_MISMATCH),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_nobody_serves_is_refused_by_name(
+    at: Any, name: str, changes: dict[str, Any], reason: Reason
+) -> None:
+    async def scene(node: SimNode) -> None:
+        receipt = receipt_in(await present(node, WUHAN, say(submit(**changes), 1).post()))
+        assert receipt.reason is reason, name
+        assert await state_of(node) is None
+        # Said once and for ever, and the number is used up.
+        again = receipt_in(await present(node, WUHAN, say(submit(**changes), 1).post()))
+        assert again == receipt
+        assert await consumed(node) == 1
+
+    at(EZHOU, scene)
+
+
+def test_a_body_of_another_kind_is_refused(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        message = say(submit(), 1, kind="case.void")
+        receipt = receipt_in(await present(node, WUHAN, message.post()))
+        assert receipt.reason is Reason.BODY_INVALID
+
+    at(EZHOU, scene)
+
+
+def test_a_step_in_a_case_nobody_knows_is_refused(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        message = say(CaseReceived(SALT, OFFICER, DONE_MS), 1)
+        receipt = receipt_in(await present(node, WUHAN, message.post()))
+        assert receipt.reason is Reason.CASE_UNKNOWN
+
+    at(EZHOU, scene)
+
+
+def test_an_expired_number_does_not_block_those_after_it(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        late = say(submit(), 1, created_ms=START_MS - 120_000, lifetime_ms=60_000)
+        assert receipt_in(await present(node, WUHAN, late.post())).reason is Reason.EXPIRED
+        assert await consumed(node) == 1
+
+    at(EZHOU, scene)
+
+
+def test_a_later_number_that_expired_first_is_skipped_when_its_turn_comes(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        void = CaseVoid(SALT, CLERK, "空号")
+        late = say(void, 2, number=2, created_ms=START_MS - 120_000, lifetime_ms=60_000)
+        assert receipt_in(await present(node, WUHAN, late.post())).reason is Reason.EXPIRED
+        assert await consumed(node) == 0
+        await present(node, WUHAN, say(submit(), 1).post())
+        assert await consumed(node) == 2
+        third = say(void, 3, number=3)
+        assert receipt_in(await present(node, WUHAN, third.post())).type is ReceiptType.RECEIVED
+
+    at(EZHOU, scene)
