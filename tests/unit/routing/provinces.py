@@ -47,7 +47,7 @@ def uscc(region: str, number: int = 0) -> str:
     return body + uscc_check(body)
 
 
-def node(node_id: str, **changes: Any) -> NodeEntry:  # noqa: ANN401
+def node(node_id: str, **changes: Any) -> NodeEntry:
     values: dict[str, Any] = {
         "id": node_id,
         "name": f"节点{node_id}",
@@ -61,7 +61,7 @@ def node(node_id: str, **changes: Any) -> NodeEntry:  # noqa: ANN401
     return NodeEntry(**values | changes)
 
 
-def hub(node_id: str, *forwards_for: str, **changes: Any) -> NodeEntry:  # noqa: ANN401
+def hub(node_id: str, *forwards_for: str, **changes: Any) -> NodeEntry:
     return node(node_id, role="hub", forwards_for=forwards_for or (node_id[:2],), **changes)
 
 
@@ -89,7 +89,7 @@ def key_entry(
     use: KeyUse,
     owner: str,
     node_id: str,
-    **changes: Any,  # noqa: ANN401
+    **changes: Any,
 ) -> KeyEntry:
     public = make_key(name).public
     values: dict[str, Any] = {
@@ -115,7 +115,7 @@ def province(
     circles: Mapping[str, tuple[str, ...]] | None = None,
     keys: Iterable[KeyEntry] = (),
     links: Iterable[tuple[str, str]] = (),
-    **changes: Any,  # noqa: ANN401
+    **changes: Any,
 ) -> DirectoryPayload:
     """A payload: each node serves its own region, and its operator is that region's authority 0."""
     held = tuple(nodes)

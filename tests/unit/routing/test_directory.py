@@ -71,7 +71,7 @@ HUNAN = province(
 )
 
 
-def changed(payload: DirectoryPayload, **changes: Any) -> DirectoryPayload:  # noqa: ANN401
+def changed(payload: DirectoryPayload, **changes: Any) -> DirectoryPayload:
     return payload.model_copy(update=changes)
 
 
