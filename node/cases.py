@@ -72,7 +72,7 @@ _COLLECTING: Final = frozenset(
 def speaker(kind: str, view: CaseView, authority: str) -> Side:
     """Which end of the case an authority speaks for in a message of this kind.
 
-    One authority may be both ends, when its own window takes a case for itself; then the kind decides.
+    One authority may be both ends, when its own window takes a case for it; then the kind decides.
     """
     if view.collecting_authority != view.handling_authority:
         return Side.COLLECT if authority == view.collecting_authority else Side.HANDLE

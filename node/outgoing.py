@@ -270,7 +270,8 @@ class _Writer:
         for row in case_messages(connection, view.case_id):
             own = row.role == Role.OUT and row.authority == self._draft.authority
             own = own and cases.speaker(row.kind, view, row.authority) is Side.COLLECT
-            if own and not Standing(row.standing).settled:
+            pending = (row.sequence or 0) > view.effective
+            if own and pending and not Standing(row.standing).settled:
                 detail = f"{row.kind} (message {row.message_id}) is still on its way"
                 raise RefusedError(Reason.WRONG_STATE, detail)
 

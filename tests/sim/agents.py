@@ -34,7 +34,7 @@ from protocol.bodies import (
     Remedy,
 )
 from protocol.envelope import Address
-from protocol.errors import RefusedError, UnavailableError
+from protocol.errors import UnavailableError
 from protocol.lifecycle import CaseState
 from tests.samples import CLERK, OFFICER, WIDOW
 from tests.unit.routing.provinces import uscc
@@ -59,7 +59,7 @@ async def call(node: SimNode, draft: Draft) -> Filed:
 
     Raises:
         Downtime: it is down, crashed in between, or asked to come again.
-        RefusedError: a rule forbids it.
+        RefusedError: a rule forbids it; for these agents always a bug.
     """
     if node.engine is None:
         raise Downtime
@@ -153,13 +153,8 @@ class Officer:
                 return
             name = f"{authority}-{case_id}-{body.kind}"
             draft = Draft(authority, body, case_id=case_id, token=token("officer", name))
-            try:
-                await call(self._node, draft)
-            except RefusedError as refusal:
-                # One step of the collecting side may be on its way; everything else is a bug.
-                if "on its way" not in refusal.detail:
-                    raise
-                return
+            if (await call(self._node, draft)).repeated:
+                return  # on its way already; it takes effect when it has arrived
 
     async def _next(self, authority: str, case_id: str) -> Body | None:
         for side in Side:
@@ -184,6 +179,9 @@ class Officer:
             if state is CaseState.CORRECTING:
                 return CaseSupplement(SALT, CLERK, form=(Field("住址", "补充"),))
             return None
+        return self._decide(state, fate)
+
+    def _decide(self, state: CaseState, fate: int) -> Body | None:
         match state:
             case CaseState.SUBMITTED:
                 return CaseReceived(SALT, OFFICER, received_ms=1)

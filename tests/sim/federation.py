@@ -1,4 +1,4 @@
-"""Small federations to simulate: nodes, authorities, keys and a directory, made from a few names."""
+"""Small federations to simulate: nodes, authorities, keys, a directory, one item."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The promise, in bad weather: nothing lost, nothing twice, both ends of a case the same.
 
 Production engines and production SQL in virtual time. Posts are dropped, answered into the void,
-repeated late, cut short; nodes crash with whatever was not committed. When the weather clears, every
-case a clerk was promised is finished, and the stores agree message by message. A failure names its
+repeated late, cut short; nodes crash with whatever was not committed. When the weather clears,
+every case a clerk was promised is finished, and the stores agree message by message. A failure
+names its
 seed: ``pytest tests/sim -k 'seed-17'`` runs it again.
 """
 
@@ -12,7 +13,6 @@ import asyncio
 import logging
 import os
 import random
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +26,7 @@ from tests.sim.weather import FAIR, STORM, Network
 from tests.sim.world import SimNode
 
 if TYPE_CHECKING:
+    from collections import Counter
     from pathlib import Path
 
 SAMPLE = make_sample()
