@@ -1,0 +1,114 @@
+"""One message (报文): where it stands, what it says, its parts; and pings to other nodes.
+
+A forwarder sees where a message in its custody stands, never what is in it: bodies and parts are
+for the two ends only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiohttp import hdrs, web
+
+from adapters.local_json import from_body
+from node.api.forms import OwnerQuery, PingForm
+from node.api.problems import Fault, ProblemError
+from node.api.reading import read_form, read_id, read_query
+from node.api.writing import message_shown, part_shown, respond
+from node.outgoing import Filed
+from node.store.queries import MessageRow, Role, custody_receipts, find_by_id, find_parts
+from protocol.bodies import decode_body
+from protocol.envelope import BODY_ID, Envelope, read_validated
+from protocol.errors import LocalUseError
+from protocol.limits import MAX_ENVELOPE_OCTETS
+from protocol.wire import parse_canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from node.engine import Engine
+
+    Octets: TypeAlias = Mapping[str, bytes]
+
+
+class MessagesApi:
+    """Messages by id."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._context = engine.context
+
+    async def show(self, request: web.Request) -> web.Response:
+        """GET /v1/messages/{messageId}: seen from the sending end, if that is ours too."""
+        message_id = read_id(request, "messageId")
+        owner = read_query(request, OwnerQuery).authority
+
+        def query(connection: Connection) -> tuple[MessageRow, Sequence[bytes], Octets]:
+            row = _one(find_by_id(connection, message_id), owner, message_id)
+            return row, custody_receipts(connection, row), _octets(connection, row)
+
+        row, custody, octets = await self._context.store.read(query)
+        directory, here = self._context.federation.directory, self._context.here
+        body = octets.get(BODY_ID)
+        rules = self._context.rules
+        return respond(
+            {
+                **message_shown(directory, here, row, custody),
+                "body": None if body is None else from_body(decode_body(body, rules.schemas)),
+                "parts": [part_shown(part) for part in _envelope(row).parts],
+            }
+        )
+
+    async def part(self, request: web.Request) -> web.Response:
+        """GET /v1/messages/{messageId}/parts/{partId}: its octets, as they were signed for."""
+        message_id, part_id = read_id(request, "messageId"), request.match_info["partId"]
+        owner = read_query(request, OwnerQuery).authority
+
+        def query(connection: Connection) -> tuple[MessageRow, Octets]:
+            row = _one(find_by_id(connection, message_id), owner, message_id)
+            return row, _octets(connection, row)
+
+        row, octets = await self._context.store.read(query)
+        if part_id not in octets:
+            raise ProblemError(Fault.NOT_FOUND, f"no such part of message {message_id} here")
+        listed = next(part for part in _envelope(row).parts if part.part_id == part_id)
+        # Whatever it is, a browser shall save it and not run it.
+        headers = {
+            hdrs.CONTENT_TYPE: listed.media_type,
+            hdrs.CONTENT_DISPOSITION: f'attachment; filename="{part_id}"',
+        }
+        return web.Response(body=octets[part_id], headers=headers)
+
+    async def ping(self, request: web.Request) -> web.Response:
+        """POST /v1/pings: its operator's receipt will show that the way is open."""
+        form = await read_form(request, PingForm)
+        outcome = await self._engine.ping(form.node)
+        if not isinstance(outcome, Filed):
+            message = "a ping has no idempotency key"
+            raise LocalUseError(message)
+        return respond({"messageId": outcome.message.message_id, "route": outcome.route}, 201)
+
+
+def _one(rows: Sequence[MessageRow], owner: str | None, message_id: str) -> MessageRow:
+    """The message of an id: at its sending end if that is ours, else where it came in or passes."""
+    found = [row for row in rows if owner in (None, row.authority)]
+    if not found:
+        raise ProblemError(Fault.NOT_FOUND, f"no message {message_id} here")
+    if len({row.authority for row in found}) > 1:
+        detail = "two authorities chose this message id: say whose with ?authority="
+        raise ProblemError(Fault.MALFORMED, detail)
+    return min(found, key=lambda row: list(Role).index(Role(row.role)))
+
+
+def _octets(connection: Connection, row: MessageRow) -> Octets:
+    """What this node may show of a message's parts: nothing of what only passes through."""
+    if row.role == Role.TRANSIT:
+        return {}
+    return find_parts(connection, [row]).get((row.authority, row.message_id, row.role), {})
+
+
+def _envelope(row: MessageRow) -> Envelope:
+    """Of our own store, where only verified ones are."""
+    return read_validated(parse_canonical(row.envelope, MAX_ENVELOPE_OCTETS))
