@@ -7,7 +7,7 @@
 PYTHON ?=
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format setup setup-demo lock clean
+.PHONY: help demo test check docs format setup setup-demo lock clean
 
 run := .venv/bin/python -m
 # The command line of the setup; $(1) is "demo" or "test".
@@ -36,6 +36,10 @@ check: setup ## lint, format, types and import directions
 format: setup ## let ruff put the code into its form
 	@$(run) ruff check --quiet --fix-only .
 	@$(run) ruff format .
+
+docs: setup ## write the pages that are made from the code
+	@$(run) tools.generated
+	@$(run) node.config_text > docs/configuration.md
 
 setup: ## make .venv with everything, and install what the tests need from Debian
 	@$(call set_up,test)
