@@ -28,7 +28,7 @@ def reasons() -> str:
         "",
         _NOTE,
         "",
-        "Final reasons travel in signed `refused` receipts; transient ones in `busy` and `not-here`",
+        "Final reasons travel in signed `refused` receipts; the others in `busy` and `not-here`",
         "frames, and never end a message.",
         "",
         "| no. | code | | clause | 含义 | means | 处理 | remedy |",
