@@ -113,8 +113,11 @@ class Trust:
             raise ConfigError(problems)
         for prefix in directory.stale(self._clock.now_ms()):
             _log.warning("directory expired", prefix=prefix)
+        operators = {node.operator for node in directory.nodes.values()}
         for authority in directory.authorities.values():
-            if authority.node == here and not _can_sign(authority.uscc, directory, self._keys):
+            if authority.node != here or authority.uscc in operators:
+                continue
+            if not _can_sign(authority.uscc, directory, self._keys):
                 _log.warning("no registered envelope key", authority=authority.uscc)
 
 

@@ -93,8 +93,12 @@ class Service:
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Service]:
+async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[Service]:
     """A node that serves while the block runs, and has let go of everything after it.
+
+    Args:
+        config: The node's.
+        clock: Its time; the machine's own if none is given.
 
     Raises:
         ConfigError: a file of the configuration is missing, broken, or says something else than
@@ -102,7 +106,7 @@ async def running(config: Config) -> AsyncIterator[Service]:
         KeyStoreError: the key store is damaged, unsafe, or lacks the receipt key.
         UnavailableError: STORE_UNAVAILABLE or SUITE_UNAVAILABLE.
     """
-    clock = SystemClock()
+    clock = clock or SystemClock()
     identity = load_identity(config.tls.directory, config.node.id)
     keys = FileKeyStore(config.keys.directory)
     token = read_token(config.local.token_file)

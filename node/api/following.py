@@ -6,7 +6,7 @@ for it, or we. Otherwise it is the end whose powers allow the next step of the l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from node import cases
 from node.api.writing import item_name, message_shown, party, receipt_shown
@@ -14,7 +14,7 @@ from node.cases import Side
 from node.store.queries import Role
 from protocol.errors import UnavailableError
 from protocol.instants import format_instant
-from protocol.lifecycle import CaseState, allowed
+from protocol.lifecycle import CaseState, Power, allowed
 from routing.delivery import Standing
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = Literal["open", "rejected", "delivered", "refused"]
 
-_FILLER = "case.void"
+_FILLER: Final = "case.void"
+_COLLECTING: Final = frozenset({Power.COLLECT})
 
 
 def summary_shown(federation: Federation, view: CaseView) -> dict[str, object]:
@@ -142,8 +143,10 @@ def holder(
 
 
 def _may_act(federation: Federation, state: CaseState, implementation: str, authority: str) -> bool:
+    """Whether the handling authority takes the next step; what a window does is never its turn."""
     try:
         powers = cases.powers_of(federation.catalogue, implementation, authority)
     except UnavailableError:
         return state not in (CaseState.NEW, CaseState.CORRECTING)
-    return any(row.kind != _FILLER for row in allowed(state, powers))
+    steps = (row for row in allowed(state, powers) if row.kind != _FILLER)
+    return any(row.powers != _COLLECTING for row in steps)

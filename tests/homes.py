@@ -1,0 +1,228 @@
+"""Nodes on disk, ready to run: homes made as `init` makes them, and what their publishers sign.
+
+One province, one item. All nodes listen on loopback, on ports that were free a moment ago.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from node.clock import SystemClock, SystemEntropy
+from node.config import load_config
+from node.home import NewNode, create_home
+from node.keystore import FileKeyStore
+from node.request import read_request
+from protocol.identifiers import uscc_check
+from routing.catalogue import ITEMS_TYPE, SHEET_TYPE
+from routing.directory import (
+    DIRECTORY_TYPE,
+    AuthorityEntry,
+    CircleEntry,
+    DirectoryPayload,
+    KeyEntry,
+    RegionEntry,
+    check_directory,
+)
+from routing.payload import write_payload
+from signing.document import assemble_document, sign_document, signed_octets
+from signing.keys import KeyUse, SigningRequest
+from signing.suites import Suite
+from tests.unit.routing.provinces import anchor, root_key
+from tests.unit.routing.services import basis, implementation, item, items_payload, sheet_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from node.config import Config
+    from node.request import NodeFacts
+
+HUB, WUHAN, XIANGYANG = "420000", "420100", "420600"
+ITEM: Final = "000720001000"
+_HOUR_MS: Final = 3_600_000
+_YEAR_MS: Final = 365 * 24 * _HOUR_MS
+_REGIONS: Final = {HUB: "湖北省", WUHAN: "武汉市", XIANGYANG: "襄阳市"}
+
+
+def window(node: str) -> str:
+    """The authority that collects at this node's window."""
+    return _uscc(node, 1)
+
+
+def bureau(node: str) -> str:
+    """The authority that handles the one item at this node."""
+    return _uscc(node, 2)
+
+
+def operator(node: str) -> str:
+    """The authority that runs this node."""
+    return _uscc(node, 0)
+
+
+def _uscc(node: str, number: int) -> str:
+    body = f"11{node}MB{number:07d}"
+    return body + uscc_check(body)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now, below those that the system gives to callers."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Homes of nodes in one folder, each beside the others, and the published files.
+
+    Attributes:
+        folder: Holds a folder per node id, and anchor, directory and catalogue.
+        nodes: Their ids.
+        suite: What everybody signs with.
+    """
+
+    folder: Path
+    nodes: tuple[str, ...]
+    suite: Suite
+
+    def config(self, node: str) -> Config:
+        """A node's configuration, as it would be read at a start."""
+        return load_config(self.folder / node / "node.toml")
+
+    def facts(self, node: str) -> NodeFacts:
+        """What a node asked the publisher to be listed with."""
+        return read_request((self.folder / node / "request.json").read_bytes())
+
+    def publish(self, version: int = 1, nodes: Iterable[str] | None = None) -> None:
+        """Sign and lay down the directory of these nodes; without any, of all."""
+        listed = tuple(self.nodes if nodes is None else nodes)
+        payload = _directory([self.facts(node) for node in listed], version)
+        check_directory(payload)
+        octets = sign_document(DIRECTORY_TYPE, write_payload(payload), [root_key("42")])
+        (self.folder / "directory.json").write_bytes(octets)
+
+    def publish_catalogue(self, version: int = 1, withdrawn: Collection[str] = ()) -> None:
+        """Sign and lay down the item, and the sheet of each node's bureau; some do it no more."""
+        folder = self.folder / "catalogue"
+        folder.mkdir(exist_ok=True)
+        issued_ms = SystemClock().now_ms() - _HOUR_MS
+        published = item(ITEM, bases=(basis("residence"),), handled_in="node")
+        items = items_payload("42", published, issued_ms=issued_ms, version=version)
+        octets = sign_document(ITEMS_TYPE, write_payload(items), [root_key("42")])
+        (folder / "items.json").write_bytes(octets)
+        for node in self.nodes:
+            if node == HUB:
+                continue
+            owner = _authority(bureau(node), node, "样例局")
+            withdrawn_ms = issued_ms + 1 if node in withdrawn else None
+            entry = implementation(
+                owner, ITEM, effective_from_ms=issued_ms, withdrawn_ms=withdrawn_ms
+            )
+            sheet = sheet_payload(owner, entry, issued_ms=issued_ms, version=version)
+            keys = FileKeyStore(self.folder / node / "keys")
+            key_id = keys.find(KeyUse.CATALOGUE, owner.uscc)
+            payload = write_payload(sheet)
+            request = SigningRequest(key_id, signed_octets(SHEET_TYPE, payload))
+            signature = keys.sign([request])[0]
+            octets = assemble_document(SHEET_TYPE, payload, {key_id: signature})
+            (folder / f"sheet-{node}.json").write_bytes(octets)
+
+
+def make_homes(
+    folder: Path, nodes: tuple[str, ...] = (WUHAN, XIANGYANG), suite: Suite = Suite.ED25519
+) -> Homes:
+    """Homes of these nodes, with everything published; no node runs."""
+    homes = Homes(folder, nodes, suite)
+    for node in nodes:
+        create_home(folder / node, new_node(node, suite), SystemEntropy(), SystemClock().now_ms())
+    (folder / "anchor.json").write_bytes(anchor("42").model_dump_json().encode())
+    homes.publish()
+    homes.publish_catalogue()
+    return homes
+
+
+def new_node(node: str, suite: Suite = Suite.ED25519, **changes: Any) -> NewNode:
+    """What a node is to be; 420000 is a hub."""
+    peers_port, local_port = free_ports(2)
+    values: dict[str, Any] = {
+        "node": node,
+        "name": f"{_REGIONS[node]}节点",
+        "environment": "trial",
+        "operator": operator(node),
+        "authorities": () if node == HUB else (window(node), bureau(node)),
+        "serves": (node,),
+        "url": f"https://127.0.0.1:{peers_port}",
+        "role": "hub" if node == HUB else "node",
+        "forwards_for": ("42",) if node == HUB else (),
+        "suite": suite,
+        "peers_host": "127.0.0.1",
+        "peers_port": peers_port,
+        "local_port": local_port,
+        "anchor": "../anchor.json",
+        "directories": ("../directory.json",),
+        "catalogues": ("../catalogue",),
+    }
+    return NewNode(**values | changes)
+
+
+def _authority(uscc: str, node: str, name: str) -> AuthorityEntry:
+    return AuthorityEntry(
+        uscc=uscc,
+        name=f"{_REGIONS[node]}{name}",
+        region=node,
+        zone=None,
+        node=node,
+        telephone="000-0000-0000",
+    )
+
+
+def _directory(facts: list[NodeFacts], version: int) -> DirectoryPayload:
+    now_ms = SystemClock().now_ms()
+    ids = [row.node.id for row in facts]
+    through_hub = HUB in ids
+    return DirectoryPayload(
+        version=version,
+        environment="trial",
+        prefix="42",
+        name="湖北省",
+        issued_ms=now_ms - _HOUR_MS,
+        expires_ms=now_ms + _YEAR_MS,
+        regions=tuple(
+            RegionEntry(code=code, name=name, parent=None if code == HUB else HUB)
+            for code, name in _REGIONS.items()
+        ),
+        circles=() if through_hub else (CircleEntry(name="样例圈", regions=(WUHAN, XIANGYANG)),),
+        authorities=tuple(
+            entry
+            for node in ids
+            for entry in (
+                _authority(operator(node), node, "数据局"),
+                _authority(window(node), node, "政务服务中心"),
+                _authority(bureau(node), node, "样例局"),
+            )
+        ),
+        nodes=tuple(row.node for row in facts),
+        keys=tuple(
+            KeyEntry(
+                id=key.id,
+                suite=key.suite,
+                spki=key.spki,
+                use=key.use,
+                owner=key.owner,
+                node=row.node.id,
+                not_before_ms=now_ms - _HOUR_MS,
+                not_after_ms=now_ms + _YEAR_MS,
+                revoked_ms=None,
+            )
+            for row in facts
+            for key in row.keys
+        ),
+        links=(),
+    )
