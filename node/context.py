@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from protocol.limits import DEFAULT_LIFETIME_MS
 from signing.keys import KeyUse
 
 if TYPE_CHECKING:
-    from routing.catalogue import Catalogue
-
     from node.ports import Clock, Entropy, Store
+    from routing.catalogue import Catalogue
     from routing.directory import Directory
     from signing.keys import KeyStore
     from signing.suites import PublicKey
@@ -37,6 +37,7 @@ class NodeContext:
         clock: Its time.
         entropy: Its randomness.
         federation: The directory and catalogue in force; assigned anew after a synchronisation.
+        lifetime_ms: How long a message of ours may be under way.
     """
 
     here: str
@@ -46,6 +47,7 @@ class NodeContext:
     clock: Clock
     entropy: Entropy
     federation: Federation
+    lifetime_ms: int = DEFAULT_LIFETIME_MS
 
     def receipt_key(self) -> PublicKey:
         """The key this node signs its receipts with."""

@@ -19,7 +19,7 @@ The rules, in one place:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -127,11 +127,11 @@ class Dispatcher:
 
     def heard(self) -> None:
         """The peer has spoken to us: try it now."""
+        now_ms = self._context.clock.now_ms()
         if self.status.failures:
-            now_ms = self._context.clock.now_ms()
-            row = self.status
-            self.status = PeerRow(row.node, row.failures, now_ms, row.heard_ms, row.trouble)
+            self.status = replace(self.status, retry_ms=now_ms)
             self._woken.set()
+        self.status = replace(self.status, heard_ms=now_ms)
 
     async def run(self) -> None:
         """Serve the peer until cancelled. Our own trouble is logged, waited out, tried again."""
@@ -414,10 +414,12 @@ class Dispatcher:
                     await self._later(errand, later)
 
     async def _peer_answered(self) -> None:
+        now_ms = self._context.clock.now_ms()
         if self.status.failures:
             _log.info("peer answers again", peer=self._peer)
-            now_ms = self._context.clock.now_ms()
             await self._remember(PeerRow(self._peer, 0, 0, now_ms, None))
+        # While all is well it is only kept in memory: a commit per post would cost more.
+        self.status = replace(self.status, heard_ms=now_ms)
 
     async def _remember(self, status: PeerRow) -> None:
         self.status = status

@@ -33,7 +33,6 @@ from protocol.envelope import (
 from protocol.errors import RefusedError
 from protocol.identifiers import ENTROPY_OCTETS, make_uuid7
 from protocol.limits import (
-    DEFAULT_LIFETIME_MS,
     MAX_ENVELOPE_OCTETS,
     MAX_INLINE_PART_OCTETS,
     MAX_PARTS,
@@ -300,7 +299,7 @@ class _Writer:
             message_id=self._message_id,
             kind=self._draft.body.kind,
             created_ms=self._now_ms,
-            expires_ms=self._now_ms + DEFAULT_LIFETIME_MS,
+            expires_ms=self._now_ms + self._context.lifetime_ms,
             sender=Sender(self._context.here, self._draft.authority, key_id),
             recipient=recipient,
             case=reference,

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from node.config import Config
+    from node.ports import Clock
     from routing.directory import Directory, NodeEntry
 
+_DAY_MS: Final = 24 * 3600 * 1000
 _SHORTEST_TOKEN: Final = 32
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _log = structlog.get_logger()
@@ -127,6 +129,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             clock=clock,
             entropy=SystemEntropy(),
             federation=federation,
+            lifetime_ms=config.limits.lifetime_days * _DAY_MS,
         )
         transport = HttpsTransport(identity, _endpoints(directory, here))
         stack.push_async_callback(transport.close)
