@@ -308,14 +308,18 @@ class Catalogue:
 def levels_of(region: str, zone: str | None, directory: Directory) -> frozenset[Level]:
     """The levels an authority of a region, or of a zone in it, acts on.
 
-    A functional zone acts as a county. A county directly below its province (429xxx) stands for
-    the prefecture it does not have.
+    A zone acts as what lies directly below its region. What lies directly below a province acts as
+    a prefecture, also a county (429xxx), which has none above it.
     """
-    if zone is not None or not region.endswith("00"):
-        chain = directory.chain(region)
-        below_province = zone is None and len(chain) > 1 and chain[1].endswith("0000")
-        return frozenset({"county", "city"} if below_province else {"county"})
-    return frozenset({"province"} if region.endswith("0000") else {"city"})
+    chain = directory.chain(region)
+    if zone is None and region.endswith("0000"):
+        return frozenset({"province"})
+    below = chain[0] if zone is not None else (*chain, "")[1]
+    if not below.endswith("0000"):
+        return frozenset({"county"})
+    if zone is None and region.endswith("00"):
+        return frozenset({"city"})
+    return frozenset({"city", "county"})
 
 
 def _sort_out(

@@ -58,13 +58,15 @@ POLICE = authority("420606", 1, node_id="420600")
 CITY = authority("420600", 1)
 ZONE = authority("420100", 1, zone="东湖高新")
 XIANTAO = authority("429004", 1, node_id="420000")
+DIRECT = authority("420000", 1, zone="省直单位")
+PROVINCIAL = authority("420000", 2)
 HUNAN_POLICE = authority("430100", 1)
 NODES = [
     hub("420000", "42", "43", serves=("420000", "429004")),
     node("420100"),
     node("420600", serves=("420600", "420606")),
 ]
-AUTHORITIES = [POLICE, CITY, ZONE, XIANTAO]
+AUTHORITIES = [POLICE, CITY, ZONE, XIANTAO, DIRECT, PROVINCIAL]
 HUBEI = province(
     "42", NODES, more_authorities=AUTHORITIES, keys=[sheet_key(row) for row in AUTHORITIES]
 )
@@ -354,11 +356,11 @@ def test_one_authoritys_mistake_does_not_stop_the_catalogue() -> None:
 
 
 def test_an_item_is_done_on_its_own_levels_only() -> None:
-    entries = [(row, implementation(row)) for row in (POLICE, CITY, ZONE, XIANTAO)]
+    entries = [(row, implementation(row)) for row in AUTHORITIES]
     for levels, expected in {
-        ("county",): {POLICE.uscc, ZONE.uscc, XIANTAO.uscc},
-        ("city",): {CITY.uscc, XIANTAO.uscc},
-        ("province",): set(),
+        ("county",): {POLICE.uscc, ZONE.uscc, XIANTAO.uscc, DIRECT.uscc},
+        ("city",): {CITY.uscc, XIANTAO.uscc, DIRECT.uscc},
+        ("province",): {PROVINCIAL.uscc},
     }.items():
         view = catalogue(VIEW, [items_of("42", item(levels=levels))], entries)
         assert {row.authority for row in view.implementations(ITEM, NOW_MS)} == expected
