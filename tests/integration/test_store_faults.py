@@ -77,7 +77,7 @@ def test_a_disk_that_refuses_loses_nothing_and_is_forgiven(tmp_path: Path, limit
     before, after = output.split("room\n")
     answers = [line.split()[0] for line in before.splitlines()]
     # The log reached the limit, folding it made room, and then there was none.
-    assert "ok" in answers[answers.index("no") :]
+    assert answers[answers.index("no") :].count("ok") >= 16
     assert answers[-1] == "no"
     assert len(acknowledged(after.splitlines())) == 50
     assert "no " not in after
