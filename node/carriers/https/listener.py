@@ -7,6 +7,7 @@ that makes the engine fail, costs that post its answer and nobody else anything.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import socket
 from collections import Counter
@@ -169,13 +170,8 @@ class PeerListener:
         for task in self._handshakes:
             task.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)
-        transports = [connection.transport for connection in self._http.connections]
         self._http.pre_shutdown()
         await self._http.shutdown(self._limits.stop_ms / MS_PER_S)
-        for transport in transports:
-            if transport is not None:
-                transport.abort()  # else it would wait for the caller to say goodbye
-        await asyncio.sleep(0)
 
     def _listen(self) -> None:
         if self._socket is not None and self._http is not None:
@@ -234,7 +230,10 @@ class PeerListener:
             raise web.HTTPUnsupportedMediaType(text=text)
         with self._place(peer):
             octets = await self._received(request)
-            response = web.Response(body=await self._answer(peer, octets), content_type=MEDIA_TYPE)
+            answer = await self._answer(peer, octets)
+            # As a file, because it is then written piece by piece: asyncio's TLS takes any amount
+            # at once and would hold all answers of a peer that does not read.
+            response = web.Response(body=io.BytesIO(answer), content_type=MEDIA_TYPE)
             await self._hand_over(request, response)
         return response
 
@@ -286,6 +285,7 @@ class PeerListener:
             async with asyncio.timeout(self._limits.answer_ms / MS_PER_S):
                 await response.prepare(request)
                 await response.write_eof()
+                await request.writer.drain()
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()

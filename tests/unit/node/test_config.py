@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -385,5 +385,6 @@ def test_init_cannot_write_what_would_not_be_read() -> None:
 
 
 @given(st.text())
+@example("\x7f")
 def test_any_text_survives_being_written(text: str) -> None:
     assert tomllib.loads(f"key = {toml_value(text)}") == {"key": text}
