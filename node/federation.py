@@ -77,6 +77,9 @@ class Trust:
                 document = open_directory(_read(path), anchor)
                 prefix = document.payload.prefix
                 directories[prefix] = accept_newer(directories.get(prefix), document)
+        if not directories:
+            what, remedy = "no directory in it", "take it from its publisher: directory install"
+            raise ConfigError([Problem(self._trust.directories[0], None, what, remedy)])
         with _telling(self._trust.directories[0]):
             directory = Directory.merge(directories.values())
         self._check_self(directory)

@@ -17,12 +17,15 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pydantic import ValidationError
+
 from node.config import ConfigError, Problem
 from node.config_text import default_config_text
 from node.keyfile import write_private_file
 from node.keystore import INDEX_NAME, FileKeyStore
 from node.request import KeyFacts, NodeFacts, write_request
 from node.tls import CERTIFICATE_FILE, create_identity, load_identity
+from protocol.identifiers import is_uscc
 from routing.directory import NodeEntry
 from signing.keys import KeyUse
 from signing.suites import Suite
@@ -47,6 +50,7 @@ CATALOGUE_FILE: Final = "catalogue.json"
 
 _TOKEN_OCTETS: Final = 32
 _KEY_ENTROPY_OCTETS: Final = 64
+_ANY_CERTIFICATE: Final = b"\x30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +111,17 @@ def create_home(folder: Path, new: NewNode, entropy: Entropy, now_ms: int) -> Ho
         now_ms: The present.
 
     Raises:
-        ConfigError: there is a finished home already, or its TLS identity is broken.
+        ConfigError: there is a finished home already; a fact is not in its form; the TLS identity
+            of an unfinished home is broken.
         KeyStoreError: its key store is broken, or the disk refused.
-        ValidationError: a fact is not in its form, such as the URL.
     """
     home = Home(folder / CONFIG_FILE, folder / REQUEST_FILE, folder / TOKEN_FILE)
     if home.config.exists():
         remedy = "keep it, or give another folder; its keys are registered in the directory"
         raise ConfigError([Problem(home.config, None, "there is a node's home already", remedy)])
+    problems = [Problem(home.request, None, what, remedy) for what, remedy in _misfits(new)]
+    if problems:
+        raise ConfigError(problems)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = _keys(folder / KEYS_FOLDER, new, entropy, now_ms)
     identity = _identity(folder / TLS_FOLDER, new, now_ms)
@@ -125,6 +132,20 @@ def create_home(folder: Path, new: NewNode, entropy: Entropy, now_ms: int) -> Ho
     text = default_config_text(_config(new))
     home.config.write_text(text, encoding="utf-8")
     return home
+
+
+def _misfits(new: NewNode) -> Iterator[tuple[str, str]]:
+    """What a directory could not list: all of it, before a key is made for it."""
+    try:
+        _entry(new, _ANY_CERTIFICATE)
+    except ValidationError as error:
+        for row in error.errors(include_url=False):
+            place = ".".join(map(str, row["loc"]))
+            yield f"{place}: {row['msg']}", f"correct {row['loc'][0]}"
+    for uscc in new.authorities:
+        if not is_uscc(uscc):
+            what = f"authorities: {uscc[:18]!r} is not a unified social credit code"
+            yield what, "read it from the licence again: 18 digits and capitals"
 
 
 def _uses(new: NewNode) -> Iterator[tuple[KeyUse, str]]:
@@ -159,20 +180,24 @@ def _facts(new: NewNode, keys: FileKeyStore, identity: TlsIdentity) -> NodeFacts
     return NodeFacts(
         version=1,
         environment=new.environment,
-        node=NodeEntry(
-            id=new.node,
-            name=new.name,
-            role=new.role,
-            operator=new.operator,
-            url=new.url,
-            certificate=identity.certificate,
-            serves=new.serves,
-            forwards_for=new.forwards_for,
-        ),
+        node=_entry(new, identity.certificate),
         keys=tuple(
             KeyFacts(id=key.key_id, suite=key.suite, spki=key.spki, use=use, owner=owner)
             for use, owner, key in publics
         ),
+    )
+
+
+def _entry(new: NewNode, certificate: bytes) -> NodeEntry:
+    return NodeEntry(
+        id=new.node,
+        name=new.name,
+        role=new.role,
+        operator=new.operator,
+        url=new.url,
+        certificate=certificate,
+        serves=new.serves,
+        forwards_for=new.forwards_for,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -92,6 +93,10 @@ class Homes:
     nodes: tuple[str, ...]
     suite: Suite
 
+    def copy(self, folder: Path) -> Homes:
+        """The same homes in another folder."""
+        return Homes(shutil.copytree(self.folder, folder), self.nodes, self.suite)
+
     def config(self, node: str) -> Config:
         """A node's configuration, as it would be read at a start."""
         return load_config(self.folder / node / "node.toml")
@@ -100,10 +105,20 @@ class Homes:
         """What a node asked the publisher to be listed with."""
         return read_request((self.folder / node / "request.json").read_bytes())
 
-    def publish(self, version: int = 1, nodes: Iterable[str] | None = None) -> None:
-        """Sign and lay down the directory of these nodes; without any, of all."""
+    def finish(self, node: str) -> None:
+        """Go on making a home that is not whole."""
+        new = new_node(node, self.suite)
+        create_home(self.folder / node, new, SystemEntropy(), SystemClock().now_ms())
+
+    def publish(
+        self,
+        version: int = 1,
+        nodes: Iterable[str] | None = None,
+        unlisted_keys: Collection[str] = (),
+    ) -> None:
+        """Sign and lay down the directory of these nodes, or of all; some owners' keys left out."""
         listed = tuple(self.nodes if nodes is None else nodes)
-        payload = _directory([self.facts(node) for node in listed], version)
+        payload = _directory([self.facts(node) for node in listed], version, unlisted_keys)
         check_directory(payload)
         octets = sign_document(DIRECTORY_TYPE, write_payload(payload), [root_key("42")])
         (self.folder / "directory.json").write_bytes(octets)
@@ -141,7 +156,7 @@ def make_homes(
     """Homes of these nodes, with everything published; no node runs."""
     homes = Homes(folder, nodes, suite)
     for node in nodes:
-        create_home(folder / node, new_node(node, suite), SystemEntropy(), SystemClock().now_ms())
+        homes.finish(node)
     (folder / "anchor.json").write_bytes(anchor("42").model_dump_json().encode())
     homes.publish()
     homes.publish_catalogue()
@@ -183,7 +198,9 @@ def _authority(uscc: str, node: str, name: str) -> AuthorityEntry:
     )
 
 
-def _directory(facts: list[NodeFacts], version: int) -> DirectoryPayload:
+def _directory(
+    facts: list[NodeFacts], version: int, unlisted_keys: Collection[str]
+) -> DirectoryPayload:
     now_ms = SystemClock().now_ms()
     ids = [row.node.id for row in facts]
     through_hub = HUB in ids
@@ -217,12 +234,13 @@ def _directory(facts: list[NodeFacts], version: int) -> DirectoryPayload:
                 use=key.use,
                 owner=key.owner,
                 node=row.node.id,
-                not_before_ms=now_ms - _HOUR_MS,
+                not_before_ms=now_ms - _YEAR_MS,
                 not_after_ms=now_ms + _YEAR_MS,
                 revoked_ms=None,
             )
             for row in facts
             for key in row.keys
+            if key.owner not in unlisted_keys
         ),
         links=(),
     )

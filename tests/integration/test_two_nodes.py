@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,31 +12,17 @@ from node.service import running
 from signing.suites import Suite
 from tests.desk import OFFICER, SCAN, Desk, eventually
 from tests.homes import HUB, ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, window
+from tests.loops import in_loop
 from tests.samples import WIDOW
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.desk import Json
 
-DEADLINE_S = 120
 NOW = "2026-11-22T04:00:00.000Z"
 REMEDIES = [{"kind": "review", "body": "襄阳市人民政府", "within": "60日"}]
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a coroutine as a test; a hang fails."""
-
-    @functools.wraps(test)
-    def run(*args: object, **kwargs: object) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(DEADLINE_S):
-                await test(*args, **kwargs)
-
-        asyncio.run(bounded())
-
-    return run
 
 
 @asynccontextmanager
@@ -70,9 +55,14 @@ def application(region: str = XIANGYANG) -> Json:
     }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Homes:
+    return make_homes(tmp_path_factory.mktemp("homes"))
+
+
 @pytest.fixture
-def homes(tmp_path: Path) -> Homes:
-    return make_homes(tmp_path)
+def homes(made: Homes, tmp_path: Path) -> Homes:
+    return made.copy(tmp_path / "homes")
 
 
 @pytest.mark.parametrize("suite", list(Suite))

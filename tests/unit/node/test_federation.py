@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from node.clock import SystemClock
+from node.config import ConfigError
+from node.federation import Trust
+from node.keystore import FileKeyStore
+from node.tls import load_identity
+from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes
+from tests.unit.routing.provinces import anchor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Homes:
+    return make_homes(tmp_path_factory.mktemp("homes"))
+
+
+@pytest.fixture
+def homes(made: Homes, tmp_path: Path) -> Homes:
+    return made.copy(tmp_path / "homes")
+
+
+def trust_of(homes: Homes, node: str = WUHAN) -> Trust:
+    config = homes.config(node)
+    identity = load_identity(config.tls.directory, node)
+    return Trust(config, identity, FileKeyStore(config.keys.directory), SystemClock())
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_what_is_published_is_in_force(homes: Homes) -> None:
+    federation = trust_of(homes).load()
+    assert set(federation.directory.nodes) == {WUHAN, XIANGYANG}
+    now_ms = SystemClock().now_ms()
+    assert federation.catalogue.served(ITEM, bureau(XIANGYANG), now_ms) is not None
+    assert federation.catalogue.set_aside == ()
+
+
+def _not_listed(homes: Homes) -> None:
+    homes.publish(nodes=(XIANGYANG,))
+
+
+def _another_environment(homes: Homes) -> None:
+    edit(homes.folder / WUHAN / "node.toml", '"trial"', '"production"')
+
+
+def _another_certificate(homes: Homes) -> None:
+    shutil.rmtree(homes.folder / WUHAN / "tls")
+    (homes.folder / WUHAN / "node.toml").unlink()
+    homes.finish(WUHAN)
+
+
+def _another_key(homes: Homes) -> None:
+    shutil.rmtree(homes.folder / WUHAN / "keys")
+    (homes.folder / WUHAN / "node.toml").unlink()
+    homes.finish(WUHAN)
+
+
+def _another_anchor(homes: Homes) -> None:
+    (homes.folder / "anchor.json").write_bytes(anchor("43").model_dump_json().encode())
+
+
+def _no_anchor(homes: Homes) -> None:
+    (homes.folder / "anchor.json").unlink()
+
+
+def _changed_directory(homes: Homes) -> None:
+    path = homes.folder / "directory.json"
+    octets = path.read_bytes()
+    path.write_bytes(octets[:200] + bytes([octets[200] ^ 1]) + octets[201:])
+
+
+def _no_json(homes: Homes) -> None:
+    (homes.folder / "catalogue" / "items.json").write_bytes(b"\xff")
+
+
+def _empty_folder(homes: Homes) -> None:
+    (homes.folder / "empty").mkdir()
+    edit(homes.folder / WUHAN / "node.toml", "../directory.json", "../empty")
+
+
+@pytest.mark.parametrize(
+    ("change", "file", "words"),
+    [
+        (_not_listed, "directory.json", "node 420100 is not listed"),
+        (_another_environment, "directory.json", "for trial, but this node is in production"),
+        (_another_certificate, "directory.json", "another TLS certificate"),
+        (_another_key, "directory.json", "is not registered"),
+        (_another_anchor, "directory.json", "document-signature"),
+        (_no_anchor, "anchor.json", "cannot be read: No such file"),
+        (_changed_directory, "directory.json", "document-"),
+        (_no_json, "items.json", "document-invalid"),
+        (_empty_folder, "empty", "no directory in it"),
+    ],
+)
+def test_what_does_not_hold_stops_the_start_and_is_named(
+    homes: Homes, change: Callable[[Homes], None], file: str, words: str
+) -> None:
+    change(homes)
+    with pytest.raises(ConfigError) as error:
+        trust_of(homes).load()
+    (problem,) = error.value.problems
+    assert problem.file.name == file
+    assert words in problem.what
+    assert problem.remedy
+
+
+def test_a_sheet_that_does_not_hold_stops_nobody_else(homes: Homes) -> None:
+    sheet = homes.folder / "catalogue" / f"sheet-{XIANGYANG}.json"
+    tree = json.loads(sheet.read_bytes())
+    tree["signatures"][0]["sig"] = "A" * 86 + "=="
+    sheet.write_text(json.dumps(tree, separators=(",", ":")), encoding="utf-8")
+    with structlog.testing.capture_logs() as logged:
+        federation = trust_of(homes).load()
+    now_ms = SystemClock().now_ms()
+    assert federation.catalogue.served(ITEM, bureau(WUHAN), now_ms) is not None
+    assert federation.catalogue.served(ITEM, bureau(XIANGYANG), now_ms) is None
+    (line,) = [row for row in logged if row["event"] == "sheet left out"]
+    assert line["file"] == sheet.name
+
+
+def test_nothing_goes_back_to_an_older_version(homes: Homes) -> None:
+    trust = trust_of(homes)
+    old = (homes.folder / "directory.json").read_bytes()
+    homes.publish(version=2)
+    assert trust.load().directory.documents["42"].payload.version == 2
+    newer = (homes.folder / "directory.json").read_bytes()
+    (homes.folder / "directory.json").write_bytes(old)
+    with pytest.raises(ConfigError, match="version 1 is older than 2"):
+        trust.load()
+    homes.publish(version=2)
+    with pytest.raises(ConfigError, match="exists with other content"):
+        trust.load()
+    (homes.folder / "directory.json").write_bytes(newer)
+    assert trust.load().directory.documents["42"].payload.version == 2
+
+
+def test_an_older_sheet_leaves_the_newer_in_force(homes: Homes) -> None:
+    trust = trust_of(homes)
+    old = (homes.folder / "catalogue" / f"sheet-{XIANGYANG}.json").read_bytes()
+    homes.publish_catalogue(version=2, withdrawn=(XIANGYANG,))
+    trust.load()
+    (homes.folder / "catalogue" / f"sheet-{XIANGYANG}.json").write_bytes(old)
+    federation = trust.load()
+    assert federation.catalogue.served(ITEM, bureau(XIANGYANG), SystemClock().now_ms()) is None
+
+
+def test_a_refused_reload_changes_nothing(homes: Homes) -> None:
+    trust = trust_of(homes)
+    trust.load()
+    homes.publish(version=3, nodes=(XIANGYANG,))
+    with pytest.raises(ConfigError, match="is not listed"):
+        trust.load()
+    homes.publish(version=2)
+    assert trust.load().directory.documents["42"].payload.version == 2
+
+
+def test_an_authority_of_ours_that_cannot_sign_is_named_at_the_start(homes: Homes) -> None:
+    homes.publish(unlisted_keys=(bureau(WUHAN),))
+    with structlog.testing.capture_logs() as logged:
+        trust_of(homes).load()
+    found = [row["authority"] for row in logged if row["event"] == "no registered envelope key"]
+    assert found == [bureau(WUHAN)]
