@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from protocol.limits import DEFAULT_LIFETIME_MS
@@ -38,6 +38,7 @@ class NodeContext:
         entropy: Its randomness.
         federation: The directory and catalogue in force; assigned anew after a synchronisation.
         lifetime_ms: How long a message of ours may be under way.
+        failing: The peers that do not answer now: link health, kept by the dispatchers.
     """
 
     here: str
@@ -48,6 +49,7 @@ class NodeContext:
     entropy: Entropy
     federation: Federation
     lifetime_ms: int = DEFAULT_LIFETIME_MS
+    failing: set[str] = field(default_factory=set)
 
     def receipt_key(self) -> PublicKey:
         """The key this node signs its receipts with."""

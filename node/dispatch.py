@@ -70,7 +70,6 @@ if TYPE_CHECKING:
 
 _IDLE_MS = 60_000
 _TROUBLE_MS = 1_000
-_REROUTE_FAILURES = 2
 _log = structlog.get_logger()
 
 
@@ -101,7 +100,6 @@ class Dispatcher:
         context: NodeContext,
         transport: Transport,
         peer: str,
-        failing: Callable[[], frozenset[str]],
         wake: Callable[[str], None],
     ) -> None:
         """Bind a dispatcher to its peer.
@@ -110,13 +108,11 @@ class Dispatcher:
             context: The node.
             transport: One post to the peer.
             peer: Its node id.
-            failing: The peers that do not answer now.
             wake: Called with each other peer that got work.
         """
         self._context = context
         self._transport = transport
         self._peer = peer
-        self._failing = failing
         self._wake_other = wake
         self._woken = asyncio.Event()
         self.status = PeerRow(peer, 0, 0, None, None)
@@ -136,6 +132,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Serve the peer until cancelled. Our own trouble is logged, waited out, tried again."""
         self.status = await self._read_status()
+        if self.status.failures:
+            self._context.failing.add(self._peer)
         while True:
             try:
                 await self._wait()
@@ -185,20 +183,22 @@ class Dispatcher:
         if not errands:
             return
         octets = await self._build(errands)
+        began_ms = self._context.clock.now_ms()
         try:
             answer = read_frames(await self._transport.post(self._peer, octets))
         except (UnavailableError, RefusedError) as error:
-            await self._peer_failed(errands, error)
+            await self._peer_failed(error, began_ms)
             return
         await self._peer_answered()
         await self._apply(errands, answer)
 
     async def _probe(self) -> bool:
         """An empty post: does the peer answer at all? Nothing of weight is sent before it does."""
+        began_ms = self._context.clock.now_ms()
         try:
             read_frames(await self._transport.post(self._peer, b""))
         except (UnavailableError, RefusedError) as error:
-            await self._peer_failed(await self._read_errands(), error)
+            await self._peer_failed(error, began_ms)
             return False
         await self._peer_answered()
         return True
@@ -329,7 +329,7 @@ class Dispatcher:
         """Another first hop for this errand, if there is one."""
         row = errand.message
         path = tuple(node for node in row.path.split(",") if node != self._context.here)
-        down = self._failing() | {self._peer}
+        down = frozenset(self._context.failing | {self._peer})
         try:
             found = plan(
                 self._context.federation.directory,
@@ -397,17 +397,26 @@ class Dispatcher:
 
     # how the peer answers
 
-    async def _peer_failed(self, errands: Sequence[Errand], error: TongbanError) -> None:
+    async def _peer_failed(self, error: TongbanError, began_ms: int) -> None:
         now_ms = self._context.clock.now_ms()
-        failures = self.status.failures + 1
+        failures, heard_ms = self.status.failures + 1, self.status.heard_ms
         retry_ms = now_ms + PROBE.delay_ms(failures, jitter(self._context))
-        _log.warning("peer does not answer", peer=self._peer, failures=failures, why=str(error))
-        await self._remember(
-            PeerRow(self._peer, failures, retry_ms, self.status.heard_ms, str(error)[:200])
-        )
-        if failures < _REROUTE_FAILURES:
+        if heard_ms is not None and heard_ms >= began_ms:
+            # It spoke to us while we waited for it: it is back, whatever became of this post.
+            retry_ms = now_ms + PROBE.floor_ms
+        self._context.failing.add(self._peer)
+        self.status = PeerRow(self._peer, failures, retry_ms, heard_ms, str(error)[:200])
+        if failures & (failures - 1):
+            # Written and rerouted at 1, 2, 4, 8 ...: a peer away for weeks costs no commit a probe.
             return
-        for errand in errands:
+        _log.warning("peer does not answer", peer=self._peer, failures=failures, why=str(error))
+        await self._remember(self.status)
+        if failures > 1:
+            await self._reroute()
+
+    async def _reroute(self) -> None:
+        """What has another way takes it."""
+        for errand in await self._read_errands():
             if errand.purpose == DELIVER and errand.message.standing == Standing.QUEUED:
                 later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
                 if later.peer is not None:
@@ -415,6 +424,7 @@ class Dispatcher:
 
     async def _peer_answered(self) -> None:
         now_ms = self._context.clock.now_ms()
+        self._context.failing.discard(self._peer)
         if self.status.failures:
             _log.info("peer answers again", peer=self._peer)
             await self._remember(PeerRow(self._peer, 0, 0, now_ms, None))

@@ -100,20 +100,12 @@ class Engine:
     def wake(self, peer: str) -> None:
         """There is new work for a peer."""
         if peer not in self._dispatchers:
-            self._dispatchers[peer] = Dispatcher(
-                self._context, self._transport, peer, self.failing, self.wake
-            )
+            self._dispatchers[peer] = Dispatcher(self._context, self._transport, peer, self.wake)
         if self._running and peer not in self._tasks:
             task = asyncio.get_running_loop().create_task(self._dispatchers[peer].run())
             task.add_done_callback(_report)
             self._tasks[peer] = task
         self._dispatchers[peer].wake()
-
-    def failing(self) -> frozenset[str]:
-        """The peers that do not answer now."""
-        return frozenset(
-            peer for peer, dispatcher in self._dispatchers.items() if dispatcher.status.failures
-        )
 
     def peers(self) -> Iterable[PeerRow]:
         """How each peer we had work for answers."""

@@ -193,7 +193,8 @@ class _Writer:
         here, directory = self._context.here, self._context.federation.directory
         recipient, in_reply_to, changes = self._place(connection)
         reference = self._number(connection)
-        route = plan(directory, here, recipient.node).alternates[0]
+        down = frozenset(self._context.failing)
+        route = plan(directory, here, recipient.node, down=down).alternates[0]
         key = self._key()
         envelope = self._envelope(key, recipient, reference, in_reply_to)
         content = write_content(envelope)

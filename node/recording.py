@@ -352,7 +352,8 @@ def next_hop(context: NodeContext, to_node: str, path: tuple[str, ...]) -> str:
     Raises:
         UnavailableError: NO_ROUTE.
     """
-    found = plan(context.federation.directory, context.here, to_node, path=path)
+    down = frozenset(context.failing)
+    found = plan(context.federation.directory, context.here, to_node, down=down, path=path)
     return found.alternates[0].next_hop
 
 

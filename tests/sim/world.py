@@ -8,7 +8,7 @@ wherever they wait, and a new engine is opened on the same file.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from node.context import NodeContext
 from node.engine import Engine
@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from signing.keys import KeyStore
     from signing.verify import Rules
     from tests.sim.loop import VirtualLoop
-    from tests.sim.weather import Network
 
     T = TypeVar("T")
+
+
+class Carrier(Protocol):
+    """Whatever takes posts from one node to another."""
+
+    async def post(self, origin: str, peer: str, octets: bytes) -> bytes: ...
 
 
 class SimClock:
@@ -79,7 +84,7 @@ class SimStore:
 class SimTransport:
     """A node's way into the network."""
 
-    def __init__(self, here: str, network: Network) -> None:
+    def __init__(self, here: str, network: Carrier) -> None:
         self._here = here
         self._network = network
 
@@ -112,7 +117,7 @@ class SimNode:
         self.store: SimStore | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
 
-    def start(self, network: Network) -> None:
+    def start(self, network: Carrier) -> None:
         inner = InlineStore(SqliteEngine(self._file, self._keys, durable=False))
         self.store = SimStore(inner, self._dice)
         context = NodeContext(
@@ -141,6 +146,11 @@ class SimNode:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.stop()
+
+    def lose_everything(self) -> None:
+        """The disk is gone; only while the node is down."""
+        for file in self._file.parent.glob(f"{self._file.name}*"):
+            file.unlink()
 
     async def stop(self) -> None:
         if self.store is not None:
