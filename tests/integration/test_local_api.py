@@ -302,6 +302,19 @@ def b64(octets: bytes) -> str:
 
 
 @in_loop
+async def test_a_repeated_request_gets_its_answer_although_the_world_has_changed(
+    homes: Homes,
+) -> None:
+    async with serving(homes) as (desk, service, _):
+        filed = await desk.submit(window(WUHAN), application(), key="before")
+        homes.publish_catalogue(version=2, withdrawn=(WUHAN,))
+        await service.reload()
+        assert await desk.submit(window(WUHAN), application(), key="before") == filed
+        body = {"authority": window(WUHAN), "submit": application()}
+        assert (await desk.post("/v1/cases", body, "after")).problem == "item-not-served"
+
+
+@in_loop
 async def test_a_step_the_case_does_not_allow_is_refused(homes: Homes) -> None:
     async with serving(homes) as (desk, _, _):
         case_id = (await desk.submit(window(WUHAN), application()))["caseId"]

@@ -80,12 +80,13 @@ def test_the_request_says_what_the_directory_has_to_list(tmp_path: Path) -> None
 def test_a_try_that_was_cut_short_is_gone_on_with(tmp_path: Path, lost: str) -> None:
     home = make(tmp_path / "wuhan")
     keys = {key.id for key in read_request(home.request.read_bytes()).keys}
+    token = read_token(home.token)
     for name in {"node.toml", lost}:
         (tmp_path / "wuhan" / name).unlink()
     make(tmp_path / "wuhan")
     assert {key.id for key in read_request(home.request.read_bytes()).keys} == keys
+    assert (read_token(home.token) == token) == (lost != "local.token")
     load_config(home.config)
-    read_token(home.token)
 
 
 def test_a_finished_home_is_never_touched(tmp_path: Path) -> None:
