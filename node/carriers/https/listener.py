@@ -280,17 +280,19 @@ class PeerListener:
             raise web.HTTPInternalServerError(text=text) from error
 
     async def _hand_over(self, request: web.BaseRequest, response: web.Response) -> None:
-        """Write the answer while the post still counts; cut off a peer that does not take it."""
+        """Write the answer while the post still counts; cut off a peer that does not take it.
+
+        It will send the post again, and get the same answer.
+        """
         try:
             async with asyncio.timeout(self._limits.answer_ms / MS_PER_S):
                 await response.prepare(request)
                 await response.write_eof()
                 await request.writer.drain()
-        except TimeoutError:
+        except (TimeoutError, ConnectionError):
+            response.force_close()  # nothing that it sent ahead is served any more
             if request.transport is not None:
                 request.transport.abort()
-        except ConnectionError:
-            pass  # the peer left; it will send the post again
 
 
 def _busy(what: str) -> web.HTTPServiceUnavailable:
