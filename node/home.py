@@ -151,6 +151,7 @@ def _misfits(new: NewNode) -> Iterator[tuple[str, str]]:
 def _uses(new: NewNode) -> Iterator[tuple[KeyUse, str]]:
     """What the node signs, and whose key that is."""
     yield KeyUse.RECEIPT, new.node
+    yield KeyUse.EVIDENCE, new.node
     yield KeyUse.PING, new.operator
     for authority in new.authorities:
         yield KeyUse.ENVELOPE, authority

@@ -449,6 +449,16 @@ class Reason(Enum):
         "核对办件号",
         "check the case id",
     )
+    MESSAGE_UNKNOWN = (
+        87,
+        "message-unknown",
+        True,
+        "CA-4",
+        "报文不存在",
+        "no such message here",
+        "核对报文号",
+        "check the message id",
+    )
     BASIS_MISMATCH = (
         85,
         "basis-mismatch",
@@ -539,6 +549,16 @@ class Reason(Enum):
         "the peer cannot be reached",
         "检查网络与对端节点",
         "check the network and the peer; it is tried again by itself",
+    )
+    RECEIPT_MISSING = (
+        107,
+        "receipt-missing",
+        False,
+        "EV-6",
+        "目的地尚未回执",
+        "its destination has not answered yet",
+        "等待回执后再导出",
+        "export it again once the destination has answered",
     )
 
     @classmethod

@@ -175,7 +175,7 @@ def _key_misfits(
         case KeyUse.ENVELOPE | KeyUse.CATALOGUE:
             fits = authority is not None and authority.node == row.node
             whose = "a listed authority, delegated to the node that serves it"
-        case KeyUse.RECEIPT:
+        case KeyUse.RECEIPT | KeyUse.EVIDENCE:
             fits = row.owner == row.node
             whose = "its node"
         case KeyUse.PING:

@@ -26,6 +26,7 @@ class KeyUse(StrEnum):
     PING = "ping"
     DIRECTORY = "directory"
     CATALOGUE = "catalogue"
+    EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True, slots=True)

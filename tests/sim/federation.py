@@ -180,6 +180,7 @@ def _keys(ids: Iterable[str], keyrings: dict[str, Keyring]) -> list[KeyEntry]:
         operator = uscc(node_id)
         holders = (
             (KeyUse.RECEIPT, node_id),
+            (KeyUse.EVIDENCE, node_id),
             (KeyUse.PING, operator),
             (KeyUse.ENVELOPE, operator),
             (KeyUse.CATALOGUE, operator),

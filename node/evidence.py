@@ -1,0 +1,154 @@
+"""Evidence out of the store: one file for a case or a message, sealed by this node.
+
+What goes in is what this node holds: its own messages and those it received, with the receipts
+given for them. A message that is still on its way has no receipt of its destination and cannot be
+proven yet; it is left out of a case's file only if nothing of the same sender follows it, so that
+numbers stay without gap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from node.store.queries import (
+    MessageRow,
+    Role,
+    case_messages,
+    custody_receipts,
+    find_by_id,
+    find_parts,
+)
+from protocol.errors import RefusedError, UnavailableError
+from protocol.reasons import Reason
+from routing.directory import Directory, TrustAnchor, open_directory
+from signing.evidence import (
+    About,
+    MessageEvidence,
+    Report,
+    Subject,
+    verify_evidence,
+    write_evidence,
+)
+from signing.verify import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from lxml import etree
+    from sqlalchemy import Connection
+
+    from node.context import NodeContext
+    from signing.trust import TrustSet
+
+
+async def export_case(context: NodeContext, case_id: str) -> bytes:
+    """The evidence file of a case, as this node holds it.
+
+    Raises:
+        RefusedError: CASE_UNKNOWN: nothing of this case is here.
+        UnavailableError: RECEIPT_MISSING: none of its messages has its destination's receipt yet.
+    """
+    rows = await context.store.read(lambda connection: _read(connection, case_id=case_id))
+    if not rows:
+        raise RefusedError(Reason.CASE_UNKNOWN, f"no case {case_id} here")
+    return _write(context, Subject.CASE, case_id, _without_gap(rows))
+
+
+async def export_message(
+    context: NodeContext, message_id: str, authority: str | None = None
+) -> bytes:
+    """The evidence file of one message, as this node holds it.
+
+    Args:
+        context: The node.
+        message_id: UUIDv7.
+        authority: Its sender, should two senders have chosen one id.
+
+    Raises:
+        RefusedError: MESSAGE_UNKNOWN: it is not here, or it is not clear whose is meant.
+        UnavailableError: RECEIPT_MISSING: its destination has not answered yet.
+    """
+    rows = await context.store.read(lambda connection: _read(connection, message_id=message_id))
+    rows = [held for held in rows if authority in (None, held[0].authority)]
+    if len(rows) != 1:
+        detail = f"{len(rows)} messages {message_id} here" + (": say whose" if rows else "")
+        raise RefusedError(Reason.MESSAGE_UNKNOWN, detail)
+    return _write(context, Subject.MESSAGE, message_id, _settled(rows))
+
+
+def verify_file(
+    octets: bytes,
+    anchor: TrustAnchor,
+    schemas: Mapping[str, etree.XMLSchema],
+    kinds: Collection[str],
+) -> Report:
+    """Check an evidence file against a trust anchor from outside it; see `signing.evidence`."""
+
+    def open_trust(documents: Sequence[bytes]) -> TrustSet:
+        return Directory.merge(open_directory(octets, anchor) for octets in documents).trust
+
+    # The environment is read from the file: both kinds can be proven.
+    return verify_evidence(octets, open_trust, Rules(schemas, kinds, "trial"))
+
+
+_Held = tuple[MessageRow, MessageEvidence]
+
+
+def _read(
+    connection: Connection, *, case_id: str | None = None, message_id: str | None = None
+) -> list[_Held]:
+    """What is held, each message once: where both ends are here, as its sender holds it.
+
+    What only passes through is not ours to show: its parts stay out, its hand-over is proven.
+    """
+    if case_id is not None:
+        rows = case_messages(connection, case_id)
+    else:
+        rows = find_by_id(connection, message_id or "")
+    chosen: dict[tuple[str, str], MessageRow] = {}
+    for row in rows:
+        before = chosen.get((row.authority, row.message_id))
+        if before is None or row.role == Role.OUT:
+            chosen[row.authority, row.message_id] = row
+    held = find_parts(connection, list(chosen.values()))
+    found: list[_Held] = []
+    for row in chosen.values():
+        passing = row.role == Role.TRANSIT
+        parts = {} if passing else held.get((row.authority, row.message_id, row.role), {})
+        receipts = custody_receipts(connection, row)
+        if row.receipt is not None:
+            receipts.append(row.receipt)
+        found.append((row, MessageEvidence(row.envelope, parts, receipts)))
+    return found
+
+
+def _settled(rows: list[_Held]) -> list[_Held]:
+    return [held for held in rows if held[0].receipt is not None]
+
+
+def _without_gap(rows: list[_Held]) -> list[_Held]:
+    """The settled messages up to each sender's first one that is not."""
+    expected: dict[str, int] = {}
+    kept: list[_Held] = []
+    for row, evidence in sorted(_settled(rows), key=lambda held: held[0].sequence or 0):
+        number = expected.get(row.authority, 1)
+        if row.sequence == number:
+            expected[row.authority] = number + 1
+            kept.append((row, evidence))
+    return sorted(kept, key=lambda held: (held[0].created_ms, held[0].message_id))
+
+
+def _write(context: NodeContext, subject: Subject, subject_id: str, rows: list[_Held]) -> bytes:
+    if not rows:
+        raise UnavailableError(
+            Reason.RECEIPT_MISSING, f"{subject} {subject_id}: no destination has answered yet"
+        )
+    about = About(
+        environment=context.rules.environment,
+        subject=subject,
+        subject_id=subject_id,
+        node=context.here,
+        exported_ms=context.clock.now_ms(),
+    )
+    documents = [document.octets for document in context.federation.directory.documents.values()]
+    return write_evidence(about, documents, [evidence for _, evidence in rows], context.keys)
