@@ -110,12 +110,14 @@ class Desk:
         if content is None:
             assert answer.octets == b""
         elif media_type in ("application/json", "application/problem+json"):
-            assert problems(document, content[media_type]["schema"], answer.json) == []
+            found = problems(document, content[media_type]["schema"], answer.json)
+            assert found == [], f"answered, against the document: {found}"
         else:
             assert "*/*" in content or media_type in content
         if answer.status < 300 and "requestBody" in operation:
             form = operation["requestBody"]["content"]["application/json"]["schema"]
-            assert problems(document, form, sent) == []
+            found = problems(document, form, sent)
+            assert found == [], f"accepted, against the document: {found}"
 
     # what a window and an authority do
 
