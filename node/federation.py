@@ -116,12 +116,9 @@ class Trust:
             raise ConfigError(problems)
         for prefix in directory.stale(self._clock.now_ms()):
             _log.warning("directory expired", prefix=prefix)
-        operators = {node.operator for node in directory.nodes.values()}
-        for authority in directory.authorities.values():
-            if authority.node != here or authority.uscc in operators:
-                continue
-            if not _can_sign(authority.uscc, directory, self._keys):
-                _log.warning("no registered envelope key", authority=authority.uscc)
+        for use, owner in _signs(directory, here):
+            if not _can_sign(use, owner, directory, self._keys):
+                _log.warning("no registered key", use=use.value, owner=owner)
 
 
 def _take_sheet(
@@ -157,9 +154,21 @@ def _differences(
         yield f"the receipt key of {here}, {receipt_key}, is revoked", "make a new one: keys"
 
 
-def _can_sign(authority: str, directory: Directory, keys: KeyStore) -> bool:
+def _signs(directory: Directory, here: str) -> Iterator[tuple[KeyUse, str]]:
+    """What a node can do without, but not for long."""
+    yield KeyUse.EVIDENCE, here
+    operators = {node.operator for node in directory.nodes.values()}
+    for authority in directory.authorities.values():
+        if authority.node == here and authority.uscc not in operators:
+            yield KeyUse.ENVELOPE, authority.uscc
+    node = directory.node(here)
+    if node is not None:
+        yield KeyUse.PING, node.operator
+
+
+def _can_sign(use: KeyUse, owner: str, directory: Directory, keys: KeyStore) -> bool:
     try:
-        record = directory.trust.key(keys.find(KeyUse.ENVELOPE, authority))
+        record = directory.trust.key(keys.find(use, owner))
     except KeyStoreError:
         return False
     return record is not None and record.revoked_ms is None

@@ -21,6 +21,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from node.api.cases import CasesApi
+from node.api.evidence import EvidenceApi
 from node.api.health import HealthApi
 from node.api.inbox import InboxApi
 from node.api.lookup import LookupApi
@@ -54,6 +55,7 @@ def make_app(engine: Engine, token: str) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=MAX_REQUEST_OCTETS)
     cases, inbox = CasesApi(engine), InboxApi(engine.context)
     messages, lookup = MessagesApi(engine), LookupApi(engine.context)
+    evidence = EvidenceApi(engine.context)
     app.add_routes(
         [
             _get("/v1/health", HealthApi(engine).show),
@@ -69,6 +71,8 @@ def make_app(engine: Engine, token: str) -> web.Application:
             _get("/v1/messages/{messageId}", messages.show),
             _get("/v1/messages/{messageId}/parts/{partId}", messages.part),
             web.post("/v1/pings", messages.ping),
+            _get("/v1/evidence/cases/{caseId}", evidence.case),
+            _get("/v1/evidence/messages/{messageId}", evidence.message),
         ]
     )
     return app

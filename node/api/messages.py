@@ -19,8 +19,9 @@ from node.outgoing import Filed
 from node.store.queries import MessageRow, Role, custody_receipts, find_by_id, find_parts
 from protocol.bodies import decode_body
 from protocol.envelope import BODY_ID, Envelope, read_validated
-from protocol.errors import LocalUseError
+from protocol.errors import LocalUseError, RefusedError
 from protocol.limits import MAX_ENVELOPE_OCTETS
+from protocol.reasons import Reason
 from protocol.wire import parse_canonical
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _one(rows: Sequence[MessageRow], owner: str | None, message_id: str) -> Mess
     """The message of an id: at its sending end if that is ours, else where it came in or passes."""
     found = [row for row in rows if owner in (None, row.authority)]
     if not found:
-        raise ProblemError(Fault.NOT_FOUND, f"no message {message_id} here")
+        raise RefusedError(Reason.MESSAGE_UNKNOWN, f"no message {message_id} here")
     if len({row.authority for row in found}) > 1:
         detail = "two authorities chose this message id: say whose with ?authority="
         raise ProblemError(Fault.MALFORMED, detail)

@@ -34,6 +34,7 @@ _UNAVAILABLE: Final = 503
 _STATUS: Final = {
     Reason.TOO_LARGE: 413,
     Reason.CASE_UNKNOWN: 404,
+    Reason.MESSAGE_UNKNOWN: 404,
     Reason.WRONG_STATE: 409,
     Reason.OVERLOADED: 429,
 }

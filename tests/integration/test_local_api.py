@@ -100,6 +100,13 @@ async def test_every_operation_answers_as_the_document_says(homes: Homes) -> Non
         page = (await desk.get("/v1/cases", side="handle", state="received")).json
         assert [row["caseId"] for row in page["cases"]] == [case_id]
         await desk.case(case_id)
+        for path in (
+            f"/v1/evidence/cases/{case_id}",
+            f"/v1/evidence/messages/{filed['messageId']}",
+        ):
+            exported = await desk.get(path)
+            assert exported.octets.startswith(b"TBEV1")
+            assert exported.headers["Content-Disposition"].startswith("attachment")
         peers = (await desk.get("/v1/health")).json["peers"]
         assert XIANGYANG in [peer["node"] for peer in peers]
         operations = {
@@ -137,8 +144,10 @@ async def test_what_is_not_there_is_told_as_a_problem(homes: Homes) -> None:
             ("/v1/nothing", "not-found"),
             (f"/v1/cases/{NOBODY}", "case-unknown"),
             ("/v1/cases/7", "not-found"),
-            (f"/v1/messages/{NOBODY}", "not-found"),
-            (f"/v1/messages/{NOBODY}/parts/m1", "not-found"),
+            (f"/v1/messages/{NOBODY}", "message-unknown"),
+            (f"/v1/messages/{NOBODY}/parts/m1", "message-unknown"),
+            (f"/v1/evidence/cases/{NOBODY}", "case-unknown"),
+            (f"/v1/evidence/messages/{NOBODY}", "message-unknown"),
         ]:
             answer = await desk.get(path)
             assert (answer.status, answer.problem, answer.json["instance"]) == (404, code, path)
@@ -447,6 +456,15 @@ async def test_cases_are_paged_newest_first_and_none_is_skipped(homes: Homes) ->
             query["after"] = page["next"]
         assert found == sorted(filed, reverse=True)
         assert (await desk.get("/v1/cases", state="decided")).json["cases"] == []
+
+
+@in_loop
+async def test_what_no_destination_has_answered_for_cannot_be_proven_yet(homes: Homes) -> None:
+    async with serving(homes) as (desk, _, _):
+        filed = await desk.submit(window(WUHAN), application(XIANGYANG))
+        for path in (f"cases/{filed['caseId']}", f"messages/{filed['messageId']}"):
+            answer = await desk.get(f"/v1/evidence/{path}")
+            assert (answer.status, answer.problem) == (503, "receipt-missing")
 
 
 @in_loop

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import schemas
+from node.evidence import verify_file
 from node.service import running
+from protocol import bodies
+from signing.evidence import Outcome
 from signing.suites import Suite
 from tests.desk import OFFICER, SCAN, Desk, eventually
 from tests.homes import HUB, ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, window
 from tests.loops import in_loop
 from tests.samples import WIDOW
+from tests.unit.routing.provinces import anchor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.desk import Json
 
+KINDS = frozenset(kind.name for kind in bodies.KINDS)
 NOW = "2026-11-22T04:00:00.000Z"
 REMEDIES = [{"kind": "review", "body": "襄阳市人民政府", "within": "60日"}]
 
@@ -111,6 +117,10 @@ async def test_a_case_goes_from_the_window_to_its_delivery(tmp_path: Path, suite
             for message in case["messages"]:
                 assert [receipt["type"] for receipt in message["receipts"]] == ["received"]
                 assert message["path"] == [message["from"]["node"], message["to"]["node"]]
+            exported = await desk.get(f"/v1/evidence/cases/{case_id}")
+            report = verify_file(exported.octets, anchor("42"), schemas.compiled(), KINDS)
+            assert report.outcome is Outcome.VALID
+            assert len(report.proven) == 5
 
 
 @in_loop

@@ -12,7 +12,7 @@ from node.config import ConfigError
 from node.federation import Trust
 from node.keystore import FileKeyStore
 from node.tls import load_identity
-from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes
+from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, operator
 from tests.unit.routing.provinces import anchor
 
 if TYPE_CHECKING:
@@ -169,9 +169,9 @@ def test_a_refused_reload_changes_nothing(homes: Homes) -> None:
     assert trust.load().directory.documents["42"].payload.version == 2
 
 
-def test_an_authority_of_ours_that_cannot_sign_is_named_at_the_start(homes: Homes) -> None:
-    homes.publish(unlisted_keys=(bureau(WUHAN),))
+def test_a_key_that_is_not_registered_is_named_at_the_start(homes: Homes) -> None:
+    homes.publish(unlisted_keys=(bureau(WUHAN), operator(WUHAN)))
     with structlog.testing.capture_logs() as logged:
         trust_of(homes).load()
-    found = [row["authority"] for row in logged if row["event"] == "no registered envelope key"]
-    assert found == [bureau(WUHAN)]
+    found = [(row["use"], row["owner"]) for row in logged if row["event"] == "no registered key"]
+    assert found == [("envelope", bureau(WUHAN)), ("ping", operator(WUHAN))]
