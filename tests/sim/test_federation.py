@@ -27,15 +27,23 @@ from tests.sim.world import SimNode
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Iterator
     from pathlib import Path
 
 SAMPLE = make_sample()
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 SEEDS = range(int(os.environ.get("TONGBAN_SIM_SEEDS", "20")))
 WINDOWS = (WUHAN, XIANGYANG, YUEYANG)
 HANDLERS = (EZHOU, XIANGYANG, YUEYANG, WUHAN)
 CASES = 12
 STORM_S, CALM_S = 240, 3600
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """A storm would fill the log; other tests read theirs."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 async def live_through(seed: int, folder: Path) -> tuple[Findings, Counter[str], int]:
