@@ -1,0 +1,226 @@
+"""`demo`: the main job, from the first process to the last word.
+
+    1. claim the work folder, lay down homes, keys and signed files
+    2. start every node as a process of its own
+    3. play the story: windows file, desks act, 襄阳 is killed and comes back
+    4. wait until every case is over at both ends, then audit the nodes' stores
+    5. export one case's evidence and verify it with the command line, as anybody could
+    6. without --once: stay up until Ctrl-C
+
+However it ends, the nodes end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from examples.demo.audit import audit, read_stores
+from examples.demo.desks import Desk, Office
+from examples.demo.federation import choose_suite, lay_down
+from examples.demo.folder import claimed
+from examples.demo.processes import PROGRAM, NodeProcess, stop_all
+from examples.demo.report import paths_of, print_report
+from examples.demo.story import AT_ONCE, TO_WATCH, Story
+from examples.demo.watch import Watch, new_board, progress_console
+from node.cli.ending import CommandError, Exit
+from node.clock import SystemClock
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from examples.demo.audit import Findings
+    from examples.demo.federation import Federation
+    from node.cli.local import LocalNode
+
+_DEFAULT_FOLDER: Final = Path(__file__).resolve().parents[2] / ".demo"
+_STORY_S: Final = 240.0
+
+
+def add_to(program: typer.Typer) -> None:
+    """Add the command."""
+    program.command()(demo)
+
+
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="结束即退出 · end with the story")] = False,
+    small: Annotated[bool, typer.Option("--small", help="只启动三个节点 · three nodes")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="末行为一行 JSON · the last line is JSON; with --once")
+    ] = False,
+    folder: Annotated[
+        Path, typer.Option("--dir", help="工作目录，会被清空 · work folder; it is emptied")
+    ] = _DEFAULT_FOLDER,
+) -> None:
+    """演示：一台机器上的八个节点 · a whole federation on this machine."""
+    started = time.monotonic()
+    console = progress_console(as_json=as_json)
+    run = Run(folder, console, once=once or as_json, small=small, live=console.is_terminal)
+    with claimed(folder):
+        findings = asyncio.run(run.whole())
+    if as_json:
+        result = {
+            "cases": len(findings.cases),
+            "settled": findings.settled,
+            "lost": len(findings.lost),
+            "duplicated": len(findings.duplicated),
+            "refused": len(findings.refused),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        print(json.dumps(result), flush=True)  # noqa: T201
+    if not findings.clean:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One demo.
+
+    Attributes:
+        folder: The work folder, claimed.
+        console: Where it is shown.
+        once: It ends with the story.
+        small: Three nodes.
+        live: The board is redrawn in place, and people have time to look.
+    """
+
+    folder: Path
+    console: Console
+    once: bool
+    small: bool
+    live: bool
+
+    async def whole(self) -> Findings:
+        """The steps of the module's docstring, from the first to the last."""
+        main = asyncio.current_task()
+        if main is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
+        async with AsyncExitStack() as stack:
+            signing = choose_suite()
+            self._say(f"通办演示 Tongban demo · 签名套件 suite {signing.told}")
+            self._say("生成密钥、证书、目录与事项 making keys, certificates, directories …")
+            federation = lay_down(self.folder, signing.suite, small=self.small)
+            apis = {
+                node: await stack.enter_async_context(site.api())
+                for node, site in federation.sites.items()
+            }
+            processes = {
+                node: NodeProcess(node, site.config, apis[node])
+                for node, site in federation.sites.items()
+            }
+            stack.push_async_callback(stop_all, list(processes.values()))
+            heading = f"通办 Tongban · {len(processes)} 个节点，各为独立进程 · {signing.told}"
+            watch = Watch(
+                federation, apis, new_board(federation, heading), self.console, live=self.live
+            )
+            promised: list[str] = []
+            async with watch.showing():
+                await self._start(processes, watch)
+                await self._play(federation, apis, processes, watch, promised)
+            stores = read_stores({node: site.store for node, site in federation.sites.items()})
+            findings = audit(stores, promised, federation.trust)
+            print_report(self.console, federation, watch.board, findings, paths_of(stores))
+            await self._prove(federation, watch)
+            if not self.once:
+                await self._stay(federation)
+        return findings
+
+    async def _start(self, processes: dict[str, NodeProcess], watch: Watch) -> None:
+        """Every node, all at once."""
+        watch.act("启动节点 · starting the nodes")
+
+        async def started(process: NodeProcess) -> None:
+            await process.start()
+            await process.ready()
+            watch.board.nodes[process.node].up = True
+            watch.refresh()
+
+        async with asyncio.TaskGroup() as group:
+            for process in processes.values():
+                group.create_task(started(process))
+        watch.event(f"{len(processes)} 个节点进程均已就绪 all nodes serve")
+
+    async def _play(
+        self,
+        federation: Federation,
+        apis: dict[str, LocalNode],
+        processes: dict[str, NodeProcess],
+        watch: Watch,
+        promised: list[str],
+    ) -> None:
+        """The story, and the wait until everything is over."""
+        pace = TO_WATCH if self.live else AT_ONCE
+        items = {str(row["code"]): row for row in await next(iter(apis.values())).items()}
+        office = Office(pace.desk, SystemClock().now_ms, items, promised.append)
+        async with asyncio.TaskGroup() as group:
+            desks = [
+                group.create_task(Desk(node, api, office).work()) for node, api in apis.items()
+            ]
+            story = Story(federation, apis, processes, watch, pace, promised.append)
+            try:
+                async with asyncio.timeout(_STORY_S):
+                    await story.play()
+                    watch.act("尾声：等候全部办结 · until every case is over")
+                    await watch.until(watch.all_over)
+            except TimeoutError:
+                watch.event("超时：仍有办件未结 not everything is over in time")
+            for desk in desks:
+                desk.cancel()
+
+    async def _prove(self, federation: Federation, watch: Watch) -> None:
+        """Export the evidence of the case with the longest way, and verify it as anybody could."""
+        case_id, line = max(watch.board.cases.items(), key=lambda row: len(row[1].route))
+        node = next(node for node, site in federation.sites.items() if site.name == line.route[0])
+        file = self.folder / "evidence" / f"case-{line.number}.tbev"
+        file.parent.mkdir()
+        config = federation.sites[node].config
+        await self._command("evidence", "export", case_id, "--out", file, "--config", config)
+        await self._command("verify", file, "--trust", federation.anchor)
+
+    async def _command(self, *arguments: str | Path) -> None:
+        """A command of our own command line, shown as one would type it, and what it says."""
+        words = [".venv/bin/python", "run_node.py", *map(_relative, arguments)]
+        self.console.print(f"\n$ {shlex.join(words)}", style="bold", markup=False, soft_wrap=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(PROGRAM),
+            *map(str, arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await process.communicate()
+        self.console.print(told.decode().rstrip(), markup=False, soft_wrap=True)
+        if process.returncode:
+            what = f"{arguments[0]} 以退出码结束 ended with exit code {process.returncode}"
+            raise CommandError(what, "见上 see above", Exit.REFUSED)
+
+    async def _stay(self, federation: Federation) -> None:
+        """Until somebody has seen enough."""
+        self._say("\n节点继续运行 the nodes stay up; 停止 stop: Ctrl-C")
+        for site in federation.sites.values():
+            config = _relative(site.config)
+            self._say(f"  {site.name:5} {site.node.id}  {site.api().url}  --config {config}")
+        self._say("例如 for example: .venv/bin/python run_node.py inbox --config …/node.toml")
+        await asyncio.get_running_loop().create_future()
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def _relative(argument: str | Path) -> str:
+    """A path as seen from here, if it lies below."""
+    if isinstance(argument, str):
+        return argument
+    here = Path.cwd()
+    return str(argument.relative_to(here) if argument.is_relative_to(here) else argument)
