@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from protocol.bodies import CaseVoid
 from protocol.errors import RefusedError, UnavailableError
+from protocol.identifiers import case_id_of
 from protocol.lifecycle import LIFECYCLE, CaseState, Power, step
 from protocol.reasons import Reason
 from routing.jurisdiction import leads_to, responsible
@@ -88,10 +90,12 @@ def open_case(header: Header, body: CaseSubmit, side: Side, now_ms: int) -> Case
     """A case before its first step, seen from one end.
 
     Raises:
-        RefusedError: SCHEMA_INVALID: a submission outside a case.
+        RefusedError: SCHEMA_INVALID: a submission outside a case; CASE_ID_INVALID: not its own.
     """
     if header.case is None:
         raise RefusedError(Reason.SCHEMA_INVALID, f"{header.kind} needs Header/Case")
+    if header.case.case_id != case_id_of(header.sender.authority, header.message_id):
+        raise RefusedError(Reason.CASE_ID_INVALID, f"case {header.case.case_id}")
     return CaseView(
         case_id=header.case.case_id,
         side=side.value,
@@ -118,6 +122,9 @@ def advance(
         RefusedError: WRONG_STATE or POWER_LACKING, naming the row of the lifecycle table it missed.
     """
     state = step(CaseState(view.state), kind, powers)
+    if kind == CaseVoid.kind:
+        # It fills a number and is nobody's step: it neither answers nor hides one.
+        return view
     collecting = speaker(kind, view, header.sender.authority) is Side.COLLECT
     sequence = 0 if header.case is None else header.case.sequence
     return replace(

@@ -4,28 +4,33 @@ The rules, in one place:
 
 * A dispatcher sleeps until something is due at its peer or it is woken by a commit that gave it
   work.
-* One post takes what is due, up to 256 messages or 8 MiB, in the order of cases and their numbers.
-* A message leaves the outbox only with its destination's receipt. Custody turns sending into
-  asking; after `Expires` asking is all that is left, and the message is in doubt until it is
-  answered (EX-9).
+* One post takes what is due, up to the limits of a post, in the order of cases and their numbers.
+* A message leaves the outbox only with its destination's receipt. In a forwarder's custody its bare
+  envelope is presented again now and then: whoever has it answers, whoever lost it wants it. After
+  `Expires` only questions (`ask`) are left, and the message is in doubt until one is answered
+  (EX-9).
 * Every errand has its own timetable in the store (`routing.retry`). A peer that does not answer at
-  all is probed with empty posts on a short timetable, whatever waits for it; when it answers, or
-  calls us itself, everything due leaves at once.
+  all is probed with empty posts on a short timetable, whatever waits for it, and even if nothing
+  does; when it answers, or calls us itself, everything due leaves at once.
+* A post that fails although the peer answers is halved, until the one errand it fails for waits
+  alone.
 * While a peer does not answer, what has another way takes it; both ways may deliver, since the
-  destination knows a duplicate.
-* The octets of the answer are as hostile as any other: receipts are verified, the rest is a hint.
+  destination knows a duplicate. Whenever a peer comes back, those still waiting look again.
+* The octets of the answer are as hostile as any other: receipts are verified, the rest is a hint
+  that may move an errand's timetable, within its bounds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from node.ports import Decision, Delete, Unit, Update, Upsert
-from node.settlement import jitter, message_lock, settle_unit
+from node.settlement import Effect, jitter, message_lock, settle_unit
 from node.store import schema
 from node.store.queries import (
     DELIVER,
@@ -51,25 +56,28 @@ from protocol.frames import (
     read_frames,
     write_frames,
 )
-from protocol.limits import MAX_POST_MESSAGES, MAX_POST_OCTETS
+from protocol.limits import MAX_POST_FRAMES, MAX_POST_MESSAGES, MAX_POST_OCTETS
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType
+from protocol.receipt import ReceiptType, read_receipt
 from routing.delivery import Standing
 from routing.planner import plan
-from routing.retry import ASK, ASK_ATTEMPTS, DELIVERY, PROBE
+from routing.retry import ASK, DELIVERY, LONGEST_MS, PROBE
 from signing.receipts import VerifiedReceipt, concerns, verify_receipt
+from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from node.context import NodeContext
     from node.ports import Row, Transport
+    from protocol.envelope import MessageReference
     from protocol.frames import Frame
 
 _IDLE_MS = 60_000
 _TROUBLE_MS = 1_000
+_PATIENCE = 6
 _log = structlog.get_logger()
 
 
@@ -92,6 +100,26 @@ class Later:
     at_once: bool = False
 
 
+class _PostRefusedError(UnavailableError):
+    """The peer refused a post of ours whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer by what it is about."""
+
+    receipts: dict[MessageReference, list[VerifiedReceipt]] = field(default_factory=dict)
+    nameless: list[VerifiedReceipt] = field(default_factory=list)
+    hints: dict[MessageReference | None, Frame] = field(default_factory=dict)
+
+    def add(self, verified: VerifiedReceipt) -> None:
+        reference = verified.receipt.reference
+        if reference is None:
+            self.nameless.append(verified)
+        else:
+            self.receipts.setdefault(reference, []).append(verified)
+
+
 class Dispatcher:
     """Sends what waits for one peer. Its only memory is how that peer answers."""
 
@@ -101,6 +129,7 @@ class Dispatcher:
         transport: Transport,
         peer: str,
         wake: Callable[[str], None],
+        recovered: Callable[[], None],
     ) -> None:
         """Bind a dispatcher to its peer.
 
@@ -109,12 +138,16 @@ class Dispatcher:
             transport: One post to the peer.
             peer: Its node id.
             wake: Called with each other peer that got work.
+            recovered: Called when the peer answers again after it did not.
         """
         self._context = context
         self._transport = transport
         self._peer = peer
         self._wake_other = wake
+        self._recovered = recovered
         self._woken = asyncio.Event()
+        self._look_again = False
+        self._batch = MAX_POST_MESSAGES
         self.status = PeerRow(peer, 0, 0, None, None)
 
     def wake(self) -> None:
@@ -129,6 +162,12 @@ class Dispatcher:
             self._woken.set()
         self.status = replace(self.status, heard_ms=now_ms)
 
+    def look_again(self) -> None:
+        """Another peer has come back: what waits here may have a way again."""
+        if self.status.failures:
+            self._look_again = True
+            self._woken.set()
+
     async def run(self) -> None:
         """Serve the peer until cancelled. Our own trouble is logged, waited out, tried again."""
         self.status = await self._read_status()
@@ -141,6 +180,9 @@ class Dispatcher:
             except TongbanError as error:
                 _log.error("dispatch trouble", peer=self._peer, why=str(error))
                 await self._context.clock.sleep_ms(_TROUBLE_MS)
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the service of a peer
+                _log.exception("dispatch failed", peer=self._peer)
+                await self._context.clock.sleep_ms(_TROUBLE_MS)
 
     async def _read_status(self) -> PeerRow:
         try:
@@ -151,19 +193,32 @@ class Dispatcher:
             return PeerRow(self._peer, 0, 0, None, None)
 
     async def _wait(self) -> None:
-        """Until something is due here and the peer may be tried."""
+        """Until something is due and the peer may be tried, or a failed peer is probed."""
         while True:
             self._woken.clear()
+            if self._look_again:
+                self._look_again = False
+                await self._reroute()
             now_ms = self._context.clock.now_ms()
             due_ms = await self._context.store.read(
                 lambda connection: next_due(connection, self._peer)
             )
-            if due_ms is not None:
-                due_ms = max(due_ms, self.status.retry_ms)
-                if due_ms <= now_ms:
-                    return
+            due_ms = self._when(due_ms, now_ms)
+            if due_ms is not None and due_ms <= now_ms:
+                return
             pause_ms = _IDLE_MS if due_ms is None else min(_IDLE_MS, due_ms - now_ms)
             await self._sleep(pause_ms)
+
+    def _when(self, due_ms: int | None, now_ms: int) -> int | None:
+        """When to try next. What a wrong clock once put beyond every timetable is due now."""
+        if due_ms is not None and due_ms > now_ms + LONGEST_MS:
+            due_ms = now_ms
+        if not self.status.failures:
+            return due_ms
+        if self._context.federation.directory.node(self._peer) is None:
+            return None
+        retry_ms = self.status.retry_ms
+        return now_ms if retry_ms > now_ms + PROBE.cap_ms else retry_ms
 
     async def _sleep(self, duration_ms: int) -> None:
         """Sleep, or be woken."""
@@ -179,16 +234,19 @@ class Dispatcher:
         """One post and what its answer means."""
         if self.status.failures and not await self._probe():
             return
-        errands = await self._read_errands()
+        errands, octets = await self._build(await self._read_errands())
         if not errands:
+            if self.status.failures:
+                await self._peer_answered()
             return
-        octets = await self._build(errands)
         began_ms = self._context.clock.now_ms()
         try:
             answer = read_frames(await self._transport.post(self._peer, octets))
-        except (UnavailableError, RefusedError) as error:
-            await self._peer_failed(error, began_ms)
+            self._require_read(answer, octets)
+        except TongbanError as error:
+            await self._post_failed(errands, error, began_ms)
             return
+        self._batch = MAX_POST_MESSAGES
         await self._peer_answered()
         await self._apply(errands, answer)
 
@@ -197,48 +255,75 @@ class Dispatcher:
         began_ms = self._context.clock.now_ms()
         try:
             read_frames(await self._transport.post(self._peer, b""))
-        except (UnavailableError, RefusedError) as error:
+        except TongbanError as error:
             await self._peer_failed(error, began_ms)
             return False
-        await self._peer_answered()
         return True
+
+    def _require_read(self, answer: Sequence[Frame], post: bytes) -> None:
+        """Refused whole, the post was never looked into: its silence means nothing.
+
+        Raises:
+            RefusedError: what the peer refused the post for.
+        """
+        for frame in answer:
+            if not isinstance(frame, ReceiptFrame):
+                continue
+            with contextlib.suppress(RefusedError):
+                receipt = read_receipt(frame.octets).receipt
+                blank = receipt.reference is None and receipt.reason is not None
+                if blank and receipt.octets_digest == digest(Suite(receipt.suite), post):
+                    reason = receipt.reason or Reason.FRAME_MALFORMED
+                    raise _PostRefusedError(reason, receipt.detail)
+
+    async def _post_failed(
+        self, errands: Sequence[Errand], error: TongbanError, began_ms: int
+    ) -> None:
+        """Halve the next post; what fails alone waits alone."""
+        self._batch = max(1, len(errands) // 2)
+        if len(errands) == 1:
+            await self._later(errands[0], self._elsewhere(errands[0], Reason.PEER_UNREACHABLE))
+        await self._peer_failed(error, began_ms)
 
     # building a post
 
     async def _read_errands(self) -> list[Errand]:
         now_ms = self._context.clock.now_ms()
-        found = await self._context.store.read(
-            lambda connection: due_errands(connection, self._peer, now_ms, MAX_POST_MESSAGES)
+        return await self._context.store.read(
+            lambda connection: due_errands(connection, self._peer, now_ms, self._batch)
         )
-        chosen: list[Errand] = []
-        room = MAX_POST_OCTETS
-        for errand in found:
-            room -= errand.size
-            if room < 0 and chosen:
-                break
-            chosen.append(errand)
-        return chosen
 
-    async def _build(self, errands: Sequence[Errand]) -> bytes:
+    async def _build(self, errands: Sequence[Errand]) -> tuple[list[Errand], bytes]:
+        """As many of the errands as one post holds, and its octets."""
         whole = [errand.message for errand in errands if self._sends_whole(errand)]
         parts = await self._context.store.read(lambda connection: find_parts(connection, whole))
-        frames: list[Frame] = []
+        taken: list[Errand] = []
+        pieces: list[bytes] = []
+        octets = frames = 0
         for errand in errands:
             row = errand.message
-            if errand.purpose == RECEIPT:
-                frames.append(ReceiptFrame(row.receipt or b""))
-                continue
-            path = tuple(row.path.split(","))
-            path = path if path[-1] == self._context.here else (*path, self._context.here)
-            if not self._sends_whole(errand):
-                frames.append(AskFrame(path, row.envelope))
-                continue
-            frames.append(EnvelopeFrame(path, row.envelope))
             held = parts.get((row.authority, row.message_id, row.role), {})
-            frames.extend(
-                PartFrame(row.reference, part_id, 0, octets) for part_id, octets in held.items()
-            )
-        return write_frames(frames)
+            mine = self._frames(errand, held)
+            piece = write_frames(mine)
+            octets, frames = octets + len(piece), frames + len(mine)
+            if taken and (octets > MAX_POST_OCTETS or frames > MAX_POST_FRAMES):
+                break
+            taken.append(errand)
+            pieces.append(piece)
+        return taken, b"".join(pieces)
+
+    def _frames(self, errand: Errand, parts: Mapping[str, bytes]) -> list[Frame]:
+        row = errand.message
+        if errand.purpose == RECEIPT:
+            return [ReceiptFrame(row.receipt or b"")]
+        path = tuple(row.path.split(","))
+        path = path if path[-1] == self._context.here else (*path, self._context.here)
+        if row.expires_ms <= self._context.clock.now_ms():
+            return [AskFrame(path, row.envelope)]
+        return [
+            EnvelopeFrame(path, row.envelope),
+            *(PartFrame(row.reference, name, 0, octets) for name, octets in parts.items()),
+        ]
 
     def _sends_whole(self, errand: Errand) -> bool:
         row = errand.message
@@ -248,55 +333,55 @@ class Dispatcher:
     # what the answer means
 
     async def _apply(self, errands: Sequence[Errand], answer: Sequence[Frame]) -> None:
-        receipts, hints = self._sort(answer)
+        answered = self._sort(answer)
         work = []
         for errand in errands:
+            reference = errand.message.reference
+            hint = answered.hints.get(reference) or answered.hints.get(None)
             if errand.purpose == RECEIPT:
-                work.append(self._receipt_passed(errand, hints.get(errand.message.reference)))
+                work.append(self._receipt_passed(errand, hint))
                 continue
-            mine = [
-                receipt
-                for receipt in receipts
-                if concerns(
-                    receipt,
-                    errand.message.reference,
-                    errand.message.message_digest,
-                    errand.message.envelope,
-                )
-            ]
+            mine = answered.receipts.get(reference) or self._nameless(errand, answered.nameless)
             if mine:
                 work.append(self._settle(errand, mine))
             else:
-                hint = hints.get(errand.message.reference) or hints.get(None)
                 work.append(self._later(errand, self._read_hint(errand, hint)))
         await asyncio.gather(*work)
 
-    def _sort(self, answer: Sequence[Frame]) -> tuple[list[VerifiedReceipt], dict[object, Frame]]:
+    def _sort(self, answer: Sequence[Frame]) -> _Answer:
         trust = self._context.federation.directory.trust
-        receipts: list[VerifiedReceipt] = []
-        hints: dict[object, Frame] = {}
+        sorted_ = _Answer()
         for frame in answer:
             match frame:
                 case ReceiptFrame(octets):
                     try:
-                        receipts.append(verify_receipt(octets, trust))
+                        sorted_.add(verify_receipt(octets, trust))
                     except (RefusedError, UnavailableError) as error:
                         _log.warning("receipt dropped", peer=self._peer, why=str(error))
-                case BusyFrame(reference) | WaitingFrame(reference) | WantedFrame(reference):
-                    hints[reference] = frame
-                case NotHereFrame(reference):
-                    hints[reference] = frame
+                case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame():
+                    sorted_.hints[frame.reference] = frame
                 case _:
                     _log.warning("frame ignored", peer=self._peer, frame=type(frame).__name__)
-        return receipts, hints
+        return sorted_
+
+    def _nameless(
+        self, errand: Errand, receipts: Sequence[VerifiedReceipt]
+    ) -> list[VerifiedReceipt]:
+        row = errand.message
+        return [
+            receipt
+            for receipt in receipts
+            if concerns(receipt, row.reference, row.message_digest, row.envelope)
+        ]
 
     async def _settle(self, errand: Errand, receipts: Sequence[VerifiedReceipt]) -> None:
-        for receipt in sorted(
-            receipts, key=lambda found: found.receipt.type is ReceiptType.CUSTODY
-        ):
+        """Let the receipts take effect; an errand none of them served waits on."""
+        effects: set[Effect] = set()
+        for receipt in sorted(receipts, key=lambda one: one.receipt.type is ReceiptType.CUSTODY):
             settlement = await self._context.store.run(
                 settle_unit(self._context, receipt, errand.message)
             )
+            effects.add(settlement.effect)
             for peer in settlement.wake:
                 self._wake_other(peer)
             _log.info(
@@ -305,13 +390,21 @@ class Dispatcher:
                 peer=self._peer,
                 outcome=settlement.outcome,
             )
-            if settlement.path_failed:
-                await self._later(errand, self._elsewhere(errand, Reason.NO_ROUTE))
+        if Effect.SETTLED in effects:
+            return
+        if Effect.CUSTODY not in effects:
+            await self._later(errand, self._elsewhere(errand, Reason.NO_ROUTE))
+        elif errand.attempts >= _PATIENCE:
+            # This forwarder has said "in custody" long enough: ask by another way too, if there is
+            # one.
+            later = self._elsewhere(errand, Reason.NO_ROUTE)
+            if later.peer is not None:
+                await self._later(errand, later)
 
     def _read_hint(self, errand: Errand, hint: Frame | None) -> Later:
         match hint:
             case BusyFrame(_, reason, after_ms):
-                return Later(reason, after_ms)
+                return Later(reason, min(after_ms, DELIVERY.cap_ms))
             case WaitingFrame():
                 return Later(None)
             case WantedFrame():
@@ -340,9 +433,11 @@ class Dispatcher:
             )
         except UnavailableError:
             return Later(reason)
+        # Moved at once while there are ways not tried yet; after that by the timetable.
+        fresh = errand.attempts < len(found.alternates)
         for route in found.alternates:
             if route.next_hop not in down:
-                return Later(reason, peer=route.next_hop, at_once=True)
+                return Later(reason, peer=route.next_hop, at_once=fresh)
         return Later(reason)
 
     async def _later(self, errand: Errand, later: Later) -> None:
@@ -377,12 +472,10 @@ class Dispatcher:
         standing = later.standing
         if asking and row.expires_ms <= now_ms and row.standing != Standing.IN_DOUBT:
             standing = Standing.IN_DOUBT
+            changes["attempts"] = 1
         if standing is not None and standing != row.standing:
             rows.append(Update(schema.message, row.key, {"standing": standing.value}))
-        if asking and attempts > ASK_ATTEMPTS:
-            rows.append(Delete(schema.outbox, errand.key))
-        else:
-            rows.append(Update(schema.outbox, errand.key, changes))
+        rows.append(Update(schema.outbox, errand.key, changes))
         return Decision(lambda _signatures: (rows, later.peer))
 
     async def _receipt_passed(self, errand: Errand, hint: Frame | None) -> None:
@@ -417,7 +510,7 @@ class Dispatcher:
     async def _reroute(self) -> None:
         """What has another way takes it."""
         for errand in await self._read_errands():
-            if errand.purpose == DELIVER and errand.message.standing == Standing.QUEUED:
+            if errand.purpose == DELIVER:
                 later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
                 if later.peer is not None:
                     await self._later(errand, later)
@@ -428,6 +521,7 @@ class Dispatcher:
         if self.status.failures:
             _log.info("peer answers again", peer=self._peer)
             await self._remember(PeerRow(self._peer, 0, 0, now_ms, None))
+            self._recovered()
         # While all is well it is only kept in memory: a commit per post would cost more.
         self.status = replace(self.status, heard_ms=now_ms)
 

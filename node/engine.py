@@ -100,12 +100,26 @@ class Engine:
     def wake(self, peer: str) -> None:
         """There is new work for a peer."""
         if peer not in self._dispatchers:
-            self._dispatchers[peer] = Dispatcher(self._context, self._transport, peer, self.wake)
+            self._dispatchers[peer] = Dispatcher(
+                self._context, self._transport, peer, self.wake, self._recovered
+            )
         if self._running and peer not in self._tasks:
             task = asyncio.get_running_loop().create_task(self._dispatchers[peer].run())
-            task.add_done_callback(_report)
+            task.add_done_callback(lambda ended: self._report(peer, ended))
             self._tasks[peer] = task
         self._dispatchers[peer].wake()
+
+    def _recovered(self) -> None:
+        """A peer came back: the others look whether what waits has a way again."""
+        for dispatcher in self._dispatchers.values():
+            dispatcher.look_again()
+
+    def _report(self, peer: str, task: asyncio.Task[None]) -> None:
+        """A dispatcher ended; the next wake starts it anew."""
+        if self._tasks.get(peer) is task:
+            del self._tasks[peer]
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("dispatcher ended", peer=peer, exc_info=task.exception())
 
     def peers(self) -> Iterable[PeerRow]:
         """How each peer we had work for answers."""
@@ -126,11 +140,6 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("dispatcher ended", exc_info=task.exception())
 
 
 class _WithLoopback:

@@ -31,12 +31,12 @@ from protocol.envelope import (
     write_content,
 )
 from protocol.errors import RefusedError
-from protocol.identifiers import ENTROPY_OCTETS, make_uuid7
+from protocol.identifiers import ENTROPY_OCTETS, case_id_of, make_uuid7
 from protocol.limits import (
     MAX_ENVELOPE_OCTETS,
     MAX_INLINE_PART_OCTETS,
+    MAX_MESSAGE_OCTETS,
     MAX_PARTS,
-    MAX_POST_OCTETS,
 )
 from protocol.reasons import Reason
 from routing.delivery import Standing
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from protocol.bodies import Body
     from signing.suites import PublicKey
-
-_RESERVE_OCTETS = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def outgoing_unit(context: NodeContext, draft: Draft) -> Unit[Outcome]:
     message_id = make_uuid7(now_ms, context.entropy.octets(ENTROPY_OCTETS))
     case_id = draft.case_id
     if isinstance(draft.body, CaseSubmit):
-        case_id = make_uuid7(now_ms, context.entropy.octets(ENTROPY_OCTETS))
+        case_id = case_id_of(draft.authority, message_id)
     writer = _Writer(context, draft, message_id, case_id, now_ms)
     keys = {message_lock(MessageReference(draft.authority, message_id))}
     if case_id is not None:
@@ -178,9 +176,9 @@ class _Writer:
             if len(octets) > MAX_INLINE_PART_OCTETS:
                 detail = f"{name}: {len(octets)} octets, at most {MAX_INLINE_PART_OCTETS}"
                 raise RefusedError(Reason.TOO_LARGE, detail)
-        total = sum(map(len, self._octets.values()))
-        if total > MAX_POST_OCTETS - _RESERVE_OCTETS:
-            raise RefusedError(Reason.TOO_LARGE, f"{total} octets of parts in one message")
+        total = sum(map(len, self._octets.values())) + MAX_ENVELOPE_OCTETS
+        if total > MAX_MESSAGE_OCTETS:
+            raise RefusedError(Reason.TOO_LARGE, f"{total} octets in one message")
 
     def decide(self, connection: Connection) -> Decision[Outcome]:
         token = self._draft.token

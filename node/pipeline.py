@@ -37,15 +37,21 @@ from protocol.frames import (
     NotHereFrame,
     PartFrame,
     ReceiptFrame,
+    WaitingFrame,
     WantedFrame,
     read_frames,
     write_frames,
 )
-from protocol.limits import MAX_ENVELOPE_OCTETS, MAX_HOPS, MAX_POST_MESSAGES
+from protocol.limits import (
+    MAX_ENVELOPE_OCTETS,
+    MAX_HOPS,
+    MAX_MESSAGE_OCTETS,
+    MAX_POST_MESSAGES,
+)
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType
+from protocol.receipt import ReceiptType, read_receipt
 from protocol.wire import parse_canonical
-from signing.receipts import draft_receipt, sign_receipt, verify_receipt
+from signing.receipts import concerns, draft_receipt, sign_receipt, verify_receipt
 from signing.verify import VerifiedEnvelope, check_part, verify_envelope
 
 if TYPE_CHECKING:
@@ -56,6 +62,9 @@ if TYPE_CHECKING:
     from protocol.bodies import Body
     from protocol.frames import Frame
 
+PASS_ON_S = 5
+QUESTIONS = 8
+"""Seconds a question may hold up the answer it belongs to, and how many are passed on at once."""
 _log = structlog.get_logger()
 
 
@@ -76,6 +85,7 @@ class Pipeline:
         self._transport = transport
         self._wake = wake
         self._recorder = Recorder(context)
+        self._questions = asyncio.Semaphore(QUESTIONS)
 
     # 1 receive
 
@@ -95,7 +105,9 @@ class Pipeline:
             )
             return write_frames([self._refuse_octets(octets, refusal)])
         work = [self._take_message(peer, frame, parts) for frame, parts in messages]
-        work += [self._take_ask(peer, frame) for frame in frames if isinstance(frame, AskFrame)]
+        # The same question twice in one post is one question.
+        asks = dict.fromkeys(frame for frame in frames if isinstance(frame, AskFrame))
+        work += [self._take_ask(peer, frame) for frame in asks]
         work += [
             self._take_receipt(peer, frame.octets)
             for frame in frames
@@ -133,6 +145,10 @@ class Pipeline:
         """Bind the parts: all there and each equal to its digest, or the arrival is incomplete."""
         verified, reference = arrival.verified, arrival.reference
         parts: dict[str, bytes] = {}
+        octets = len(verified.octets) + sum(part.size for part in verified.envelope.parts)
+        if octets > MAX_MESSAGE_OCTETS:
+            fault = RefusedError(Reason.TOO_LARGE, f"{octets} octets in one message")
+            return Arrival(verified, arrival.path, fault=fault)
         for part in verified.envelope.parts:
             frame = frames.get(part.part_id)
             if frame is None or frame.reference != reference:
@@ -199,6 +215,10 @@ class Pipeline:
             admission = await self._context.store.run(unit)
         except UnavailableError as trouble:
             return BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+        except Exception:  # noqa: BLE001 - logged; see below
+            # A fault of ours about one message must not cost its neighbours their answers.
+            _log.exception("admission failed", message=header.message_id, kind=header.kind)
+            return BusyFrame(arrival.reference, Reason.STORE_UNAVAILABLE, RETRY_AFTER_MS)
         _log.info(
             "arrived",
             outcome=admission.outcome,
@@ -223,7 +243,8 @@ class Pipeline:
             return []
         except UnavailableError as trouble:
             _log.warning("receipt not checked", peer=peer, detail=trouble.detail)
-            return [BusyFrame(None, trouble.reason, RETRY_AFTER_MS)]
+            claimed = read_receipt(octets).receipt.reference
+            return [BusyFrame(claimed, trouble.reason, RETRY_AFTER_MS)]
         reference = verified.receipt.reference
         if reference is None:
             _log.warning("receipt names nothing", peer=peer)
@@ -255,30 +276,56 @@ class Pipeline:
         if failure is not None:
             return [NotHereFrame(reference, failure)]
         wanted = WantedFrame(reference, BODY_ID, 0)
-        arrival = Arrival(verified, frame.path, incomplete=wanted)
+        arrival = Arrival(verified, frame.path, incomplete=wanted, asked=True)
         if verified.envelope.header.recipient.node == self._context.here:
             return [await self._admit(arrival)]
-        known = await self._context.store.read(
-            lambda connection: find_message(connection, reference, Role.TRANSIT)
-        )
+        try:
+            known = await self._context.store.read(
+                lambda connection: find_message(connection, reference, Role.TRANSIT)
+            )
+        except UnavailableError as trouble:
+            return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
         if known is not None:
             return [await self._admit(arrival)]
-        return await self._pass_on(arrival)
+        return [await self._pass_on(arrival)]
 
-    async def _pass_on(self, arrival: Arrival) -> list[Frame]:
-        """Put a question we cannot answer to the next hop, at once and without keeping it."""
+    async def _pass_on(self, arrival: Arrival) -> Frame:
+        """Put a question we cannot answer to the next hop, at once and without keeping it.
+
+        Only what is about this message goes back: a receipt that verifies and concerns it, or a
+        hint that names it.
+        """
         reference = arrival.reference
+        busy = BusyFrame(reference, Reason.PEER_UNREACHABLE, RETRY_AFTER_MS)
         try:
             to_node = arrival.verified.envelope.header.recipient.node
             peer = next_hop(self._context, to_node, arrival.path)
+            if peer in self._context.failing:
+                return busy
             path = (*arrival.path, self._context.here)
             question = write_frames([AskFrame(path, arrival.verified.octets)])
-            answer = read_frames(await self._transport.post(peer, question))
+            async with self._questions, asyncio.timeout(PASS_ON_S):
+                answer = read_frames(await self._transport.post(peer, question))
         except UnavailableError as trouble:
-            return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
-        except RefusedError:
-            return [BusyFrame(reference, Reason.PEER_UNREACHABLE, RETRY_AFTER_MS)]
-        return answer[:1]
+            return BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
+        except (RefusedError, TimeoutError):
+            return busy
+        return next((frame for frame in answer if self._answers(frame, arrival)), busy)
+
+    def _answers(self, frame: Frame, arrival: Arrival) -> bool:
+        match frame:
+            case ReceiptFrame(octets):
+                trust = self._context.federation.directory.trust
+                try:
+                    verified = verify_receipt(octets, trust)
+                except (RefusedError, UnavailableError):
+                    return False
+                sent = arrival.verified
+                return concerns(verified, arrival.reference, sent.message_digest, sent.octets)
+            case WantedFrame() | WaitingFrame() | NotHereFrame() | BusyFrame():
+                return frame.reference == arrival.reference
+            case _:
+                return False
 
     # shared
 

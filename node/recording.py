@@ -8,18 +8,17 @@ EX-9, PA-1, CA-1.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from node import cases
 from node.cases import CaseView, Side
-from node.ports import Decision, Insert, Upsert
+from node.ports import Decision, Insert, Update, Upsert
 from node.settlement import stored_header, take_effect
 from node.store import schema
 from node.store.queries import (
     MessageRow,
     Role,
-    find_by_id,
     find_case,
     find_message,
     last_sequence,
@@ -27,14 +26,16 @@ from node.store.queries import (
 )
 from node.store.rows import case_row, ended, errand_row, message_row, part_rows
 from protocol.bodies import CaseSubmit
+from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import BusyFrame, NotHereFrame, ReceiptFrame, WaitingFrame
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType, receipt_signed_octets, write_receipt
+from protocol.receipt import ReceiptType, read_receipt, receipt_signed_octets, write_receipt
 from routing.delivery import Standing, Turn, same_message, turn
 from routing.planner import plan
 from signing.keys import SigningRequest
 from signing.receipts import draft_receipt
+from signing.suites import digest
 from signing.verify import PING_KIND
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.ports import Row
     from protocol.bodies import Body
-    from protocol.envelope import MessageReference
     from protocol.frames import Frame
     from protocol.receipt import Receipt
     from signing.verify import VerifiedEnvelope
@@ -64,6 +64,7 @@ class Arrival:
         body: The opened body; None where it is not for us or was not sent.
         fault: Why the body is refused, if it is.
         incomplete: What to answer instead of taking it: parts are missing or damaged.
+        asked: It came as a question of somebody by whose clock it has expired.
     """
 
     verified: VerifiedEnvelope
@@ -72,6 +73,7 @@ class Arrival:
     body: Body | None = None
     fault: RefusedError | None = None
     incomplete: Frame | None = None
+    asked: bool = False
 
     @property
     def reference(self) -> MessageReference:
@@ -103,9 +105,13 @@ class Recorder:
         if known is not None:
             return self._again(connection, arrival, known, now_ms)
         if arrival.verified.envelope.header.expires_ms <= now_ms:
+            if not arrival.asked:
+                # By its bearer's clock it lives, by ours it does not: one of the two is wrong.
+                busy = BusyFrame(arrival.reference, Reason.CLOCK_SKEW, RETRY_AFTER_MS)
+                return _answered(busy, "expired by our clock only")
             refusal = RefusedError(Reason.EXPIRED, "not recorded before it expired")
             return self._refuse(connection, arrival, refusal, now_ms)
-        if arrival.incomplete is not None:
+        if arrival.incomplete is not None and arrival.fault is None:
             return _answered(arrival.incomplete, "incomplete")
         try:
             expected = self._expected(connection, arrival)
@@ -127,9 +133,32 @@ class Recorder:
             refusal = RefusedError(Reason.MESSAGE_ID_REUSED, "another content under this id")
             return self._refuse(connection, arrival, refusal, now_ms, record=False)
         if known.receipt is not None:
-            return _answered(ReceiptFrame(known.receipt), "duplicate")
+            return self._repeat(known, known.receipt)
         # Only a message in transit is on record without its destination's receipt.
         return self._take_custody(arrival, [], frozenset(), now_ms, "duplicate")
+
+    def _repeat(self, known: MessageRow, stored: bytes) -> Decision[Admission]:
+        """The stored receipt; if its key was revoked since, the same statement under a new one."""
+        receipt = read_receipt(stored).receipt
+        record = self._context.federation.directory.trust.key(receipt.key_id)
+        revoked = record is None or record.revoked_ms is not None
+        if known.role != Role.IN or not revoked:
+            return _answered(ReceiptFrame(stored), "duplicate")
+        key = self._context.receipt_key()
+        renewed = replace(
+            receipt,
+            key_id=key.key_id,
+            suite=key.suite.value,
+            instant_ms=self._context.clock.now_ms(),
+            octets_digest=digest(key.suite, known.envelope),
+        )
+
+        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(renewed, signatures[0])
+            row = Update(schema.message, known.key, {"receipt": octets})
+            return [row], Admission(ReceiptFrame(octets), "duplicate, receipt renewed")
+
+        return Decision(conclude, [_request(renewed)])
 
     def _expected(self, connection: Connection, arrival: Arrival) -> int | None:
         """The number that has to come first, if this one is too early (EX-6).
@@ -225,11 +254,11 @@ class Recorder:
         header = arrival.verified.envelope.header
         if view.side != Side.COLLECT or header.in_reply_to is None:
             return view
-        for row in find_by_id(connection, header.in_reply_to):
-            if row.role == Role.OUT and row.case_id == view.case_id:
-                own = stored_header(row)
-                return take_effect(self._context, view, row, own, now_ms)
-        return view
+        named = MessageReference(view.collecting_authority, header.in_reply_to)
+        row = find_message(connection, named, Role.OUT)
+        if row is None or row.case_id != view.case_id:
+            return view
+        return take_effect(self._context, view, row, stored_header(row), now_ms)
 
     def _accept(
         self, connection: Connection, arrival: Arrival, effects: Sequence[Row], now_ms: int
@@ -295,6 +324,8 @@ class Recorder:
         known = find_message(connection, arrival.reference, Role.TRANSIT)
         if known is not None:
             return self._again(connection, arrival, known, now_ms)
+        if arrival.fault is not None:
+            return self._refuse(connection, arrival, arrival.fault, now_ms, record=False)
         if arrival.incomplete is not None:
             return _answered(arrival.incomplete, "incomplete")
         header = arrival.verified.envelope.header

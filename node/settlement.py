@@ -8,6 +8,7 @@ if it was our own, it takes effect on the case.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import structlog
@@ -39,7 +40,7 @@ from routing.delivery import (
     Standing,
     judge_receipt,
 )
-from routing.retry import ASK, ASK_ATTEMPTS
+from routing.retry import ASK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,21 +54,29 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
+class Effect(StrEnum):
+    """What a receipt did to a message this node sent on."""
+
+    SETTLED = "settled"
+    CUSTODY = "custody"
+    PATH_FAILED = "path failed"
+    NOTHING = "nothing"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What a receipt did.
 
     Attributes:
+        effect: The kind of it; after the last three the message still waits.
         outcome: A word for the log.
         wake: Peers for which new work was written.
-        unknown: No such message was sent from here.
-        path_failed: A forwarder refused to carry it; another way has to be found.
     """
 
+    effect: Effect
     outcome: str
     wake: frozenset[str] = frozenset()
-    unknown: bool = False
-    path_failed: bool = False
 
 
 def stored_header(row: MessageRow) -> Header:
@@ -108,7 +117,7 @@ def _decide(
 ) -> Decision[Settlement]:
     row = find_message(connection, reference, role)
     if row is None:
-        return _concluded([], Settlement("unknown", unknown=True))
+        return _concluded([], Settlement(Effect.UNKNOWN, "unknown"))
     now_ms = context.clock.now_ms()
     sent = Sent(
         row.reference, row.message_digest, row.envelope, row.to_node, Standing(row.standing)
@@ -126,11 +135,11 @@ def _decide(
                 issuer=issuer,
                 reason=None if reason is None else reason.code,
             )
-            return _concluded([], Settlement("path failure", path_failed=True))
+            return _concluded([], Settlement(Effect.PATH_FAILED, "path failure"))
         case Irrelevant(why, alarm):
             if alarm:
                 _log.error("receipt contradicts", message=row.message_id, why=why)
-            return _concluded([], Settlement(why))
+            return _concluded([], Settlement(Effect.NOTHING, why))
 
 
 def _settle(
@@ -154,9 +163,12 @@ def _settle(
         back = errand_row(header, Role.TRANSIT, row.upstream, now_ms, len(receipt), purpose=RECEIPT)
         rows.append(back)
         wake.add(row.upstream)
+    if row.role == Role.OUT and outcome.standing is Standing.REFUSED:
+        # Where the handling authority speaks, its end has moved on already: somebody has to look.
+        _log.error("refused", message=row.message_id, kind=row.kind, detail=outcome.detail)
     if row.role == Role.OUT and outcome.standing is Standing.RECEIVED:
         rows.extend(_effect(context, connection, row, header, now_ms))
-    return _concluded(rows, Settlement(outcome.standing.value, frozenset(wake)))
+    return _concluded(rows, Settlement(Effect.SETTLED, outcome.standing.value, frozenset(wake)))
 
 
 def _effect(
@@ -213,10 +225,8 @@ def _in_custody(
         attempts = errand.attempts + 1 if row.standing != Standing.QUEUED else 1
         due_ms = now_ms + ASK.delay_ms(attempts, jitter(context))
         changes = {"due_ms": due_ms, "attempts": attempts, "last_reason": None}
-        key = {**row.key, "purpose": DELIVER}
-        bound = attempts > ASK_ATTEMPTS
-        rows.append(Delete(schema.outbox, key) if bound else Update(schema.outbox, key, changes))
-    return _concluded(rows, Settlement(f"custody of {issuer}"))
+        rows.append(Update(schema.outbox, {**row.key, "purpose": DELIVER}, changes))
+    return _concluded(rows, Settlement(Effect.CUSTODY, f"custody of {issuer}"))
 
 
 def jitter(context: NodeContext) -> float:

@@ -7,12 +7,14 @@ social credit codes (GB 32100, check character as in ISO 7064 style mod 31); ide
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
 from protocol.errors import LocalUseError
 
 ENTROPY_OCTETS: Final = 10
+_CASE_DOMAIN: Final = b"TONGBAN-CASE-1\x00"
 _UUID7: Final = re.compile(
     r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
 )
@@ -43,6 +45,18 @@ def make_uuid7(now_ms: int, entropy: bytes) -> str:
     )
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def case_id_of(authority: str, message_id: str) -> str:
+    """The id of the case that this message of this authority opens (CA-5).
+
+    A UUIDv7 with the time of the message's; its other 74 bits are the head of the SHA-256 of
+    ``"TONGBAN-CASE-1" 00 | authority | message id (16 octets)``. Case ids travel in the clear:
+    whoever sees one cannot open a case of his own under it.
+    """
+    octets = uuid_octets(message_id)
+    drawn = hashlib.sha256(_CASE_DOMAIN + authority.encode() + octets).digest()
+    return make_uuid7(int.from_bytes(octets[:6]), (int.from_bytes(drawn[:10]) >> 6).to_bytes(10))
 
 
 def is_uuid7(text: str) -> bool:

@@ -22,6 +22,9 @@ MAX_POST_MESSAGES: Final = 256
 MAX_POST_OCTETS: Final = 8 * MIB
 """One post with all its frames; what a receiver has to hold in memory at once (LI-5)."""
 
+MAX_MESSAGE_OCTETS: Final = MAX_POST_OCTETS - 256 * KIB
+"""One envelope with its inline parts (LI-6): leaves room for framing and for a growing path."""
+
 MAX_POST_FRAMES: Final = MAX_POST_MESSAGES * 4
 """Frames in one post: envelopes, their inline parts, receipts, asks (LI-5)."""
 

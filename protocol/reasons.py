@@ -479,6 +479,16 @@ class Reason(Enum):
         "回答管辖问题后再提交",
         "answer the question shown and submit again",
     )
+    CASE_ID_INVALID = (
+        88,
+        "case-id-invalid",
+        True,
+        "CA-5",
+        "办件号与开案机关、报文号不符",
+        "the case id does not follow from the opening authority and message id",
+        "由收件节点按规则生成办件号",
+        "derive the id of a new case from its opener and its first message id",
+    )
     # Transient causes that are nobody's fault (TR).
     KEY_UNKNOWN = (
         100,
@@ -566,5 +576,20 @@ class Reason(Enum):
         """The reason with this wire number, or None when the list has no such number."""
         return _BY_NUMBER.get(number)
 
+
+INTRINSIC: Final = frozenset(
+    {
+        Reason.TOO_LARGE,
+        Reason.NOT_CANONICAL,
+        Reason.NOT_WELL_FORMED,
+        Reason.SCHEMA_INVALID,
+        Reason.LIFETIME_INVALID,
+        Reason.SIGNATURE_MISSING,
+        Reason.SIGNATURE_PROFILE,
+        Reason.DIGEST_MISMATCH,
+        Reason.SIGNATURE_INVALID,
+    }
+)
+"""Reasons that follow from the octets alone: no upgrade, directory or clock will change them."""
 
 _BY_NUMBER: Final = {reason.number: reason for reason in Reason}

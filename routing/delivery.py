@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from protocol.reasons import INTRINSIC
 from protocol.receipt import ReceiptType
 from signing.receipts import concerns
 
@@ -119,6 +120,10 @@ def judge_receipt(verified: VerifiedReceipt, sent: Sent) -> Verdict:
 
 
 def _from_destination(receipt: Receipt, sent: Sent) -> Verdict:
+    if receipt.reference is None and receipt.reason not in INTRINSIC:
+        # It was not recorded, and may be answered otherwise tomorrow: it ends nothing.
+        code = "" if receipt.reason is None else receipt.reason.code
+        return Irrelevant(f"refused unauthenticated: {code}", alarm=True)
     match receipt.type:
         case ReceiptType.RECEIVED:
             outcome = Settled(Standing.RECEIVED, None, "")

@@ -1,8 +1,8 @@
 """When to try again: one timetable per purpose, as a pure function (exponential, full jitter, cap).
 
 Full jitter spreads the senders that lost the same peer; the cap keeps a returned peer from waiting
-long. The bound of a message's retries is its own `Expires`; questions about an expired one end
-after `ASK_ATTEMPTS`.
+long. Sending a message is bounded by its own `Expires`; after that it is only asked about, a few
+times a day at most, until its destination says what became of it: nobody else may end it.
 """
 
 from __future__ import annotations
@@ -49,5 +49,5 @@ seconds."""
 ASK: Final = Timetable(base_ms=30_000, cap_ms=6 * 3600_000, floor_ms=5_000)
 """A message in a forwarder's custody, or in doubt: what became of it?"""
 
-ASK_ATTEMPTS: Final = 200
-"""Questions about one message before it stays in doubt for an operator; about seven weeks."""
+LONGEST_MS: Final = max(DELIVERY.cap_ms, PROBE.cap_ms, ASK.cap_ms)
+"""No due time is further ahead than this: one that is was set by a clock that was wrong."""

@@ -4,11 +4,13 @@ The steps, in this order; nothing after step 4 is believed before step 9 holds:
 
     1.  size and wire form: the octets are their own exclusive c14n          LI-1 WF-1 WF-2
     2.  the signature is the template and nothing else                       SG-1 SG-2 SG-3
-    3.  header and manifest follow the schema; the kind is published         EN-1 EN-2 EN-4
+    3.  header and manifest follow the schema; the kind is published; a case
+        message names its case and a ping none                               EN-1 EN-2 EN-4
     4.  the environment is ours                                              EN-3
     5.  the key is in the trust set (else: transient, the directory may be old)    TR-1
     6.  suite, use, owner and node are those the key is registered for       SG-4 SG-6 SG-7
-    7.  the key is valid now: not revoked, inside its validity               SG-8
+    7.  the key is valid now: not revoked, not past its validity (before it:
+        transient, a clock is wrong)                                         SG-8
     8.  the stated digest is the digest of the content                       SG-9
     9.  the signature verifies over SignedInfo                               SG-10
     10. it was not created in the future (transient: a clock is wrong)       TR-2
@@ -105,6 +107,8 @@ def verify_envelope(
     header = envelope.header
     if header.kind not in rules.kinds:
         raise RefusedError(Reason.KIND_UNKNOWN, header.kind)
+    if (header.kind == PING_KIND) != (header.case is None):
+        raise RefusedError(Reason.SCHEMA_INVALID, f"{header.kind}: Case belongs to cases only")
     # 4 environment
     if envelope.environment != rules.environment:
         raise RefusedError(
@@ -151,8 +155,11 @@ def _check_validity(record: KeyRecord, now_ms: int, *, live: bool) -> None:
     revoked_ms = record.revoked_ms
     if revoked_ms is not None and (live or revoked_ms <= now_ms):
         raise RefusedError(Reason.KEY_REVOKED, f"key {record.key.key_id} is revoked")
-    if not record.not_before_ms - MAX_CLOCK_SKEW_MS <= now_ms < record.not_after_ms:
-        raise RefusedError(Reason.KEY_REVOKED, f"key {record.key.key_id} is outside its validity")
+    if now_ms < record.not_before_ms - MAX_CLOCK_SKEW_MS:
+        # Either a clock is wrong or the key is used too early; time will tell.
+        raise UnavailableError(Reason.CLOCK_SKEW, f"key {record.key.key_id} is not valid yet here")
+    if now_ms >= record.not_after_ms:
+        raise RefusedError(Reason.KEY_REVOKED, f"key {record.key.key_id} is past its validity")
 
 
 def check_part(verified: VerifiedEnvelope, part: Part, octets: bytes) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Table, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select, tuple_
 
 from node.cases import CaseView, Side
 from node.store import schema
 from protocol.envelope import MessageReference
+from routing.retry import LONGEST_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -207,7 +208,11 @@ def due_errands(connection: Connection, peer: str, now_ms: int, limit: int) -> l
                 message.c.role == outbox.c.role,
             ),
         )
-        .where(outbox.c.peer == peer, outbox.c.due_ms <= now_ms)
+        .where(
+            outbox.c.peer == peer,
+            # What lies beyond every timetable was put there by a wrong clock.
+            or_(outbox.c.due_ms <= now_ms, outbox.c.due_ms > now_ms + LONGEST_MS),
+        )
         .order_by(outbox.c.due_ms, message.c.recorded_ms, message.c.sequence)
         .limit(limit)
     )

@@ -11,14 +11,14 @@ from node.store.queries import Role, find_case, last_sequence
 from protocol.bodies import Basis, CaseAccept, CaseReceived, CaseSubmit, CaseVoid, Delivery
 from protocol.envelope import CaseReference
 from protocol.frames import WaitingFrame
-from protocol.identifiers import make_uuid7
+from protocol.identifiers import case_id_of
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from signing.keys import KeyUse
 from tests.samples import CLERK, OFFICER, WIDOW
 from tests.sim.agents import SALT
 from tests.sim.craft import Message, Signed, only, receipt_in, sign
-from tests.sim.federation import EZHOU, ITEM, WUHAN, make_sample
+from tests.sim.federation import EZHOU, HUB, ITEM, WUHAN, make_sample
 from tests.sim.loop import START_MS
 from tests.unit.node.test_pipeline import at, present
 from tests.unit.routing.provinces import uscc
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["at"]
 
 SAMPLE = make_sample()
-CASE = make_uuid7(START_MS, b"0123456789")
+OPENER = Message(WUHAN, EZHOU).reference
+CASE = case_id_of(OPENER.authority, OPENER.message_id)
 DONE_MS = 1_000
 
 
@@ -170,7 +171,7 @@ def test_a_step_in_a_case_nobody_knows_is_refused(at: Any) -> None:
 def test_an_expired_number_does_not_block_those_after_it(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         late = say(submit(), 1, created_ms=START_MS - 120_000, lifetime_ms=60_000)
-        assert receipt_in(await present(node, WUHAN, late.post())).reason is Reason.EXPIRED
+        assert receipt_in(await present(node, WUHAN, late.ask())).reason is Reason.EXPIRED
         assert await consumed(node) == 1
 
     at(EZHOU, scene)
@@ -180,11 +181,32 @@ def test_a_later_number_that_expired_first_is_skipped_when_its_turn_comes(at: An
     async def scene(node: SimNode) -> None:
         void = CaseVoid(SALT, CLERK, "空号")
         late = say(void, 2, number=2, created_ms=START_MS - 120_000, lifetime_ms=60_000)
-        assert receipt_in(await present(node, WUHAN, late.post())).reason is Reason.EXPIRED
+        assert receipt_in(await present(node, WUHAN, late.ask())).reason is Reason.EXPIRED
         assert await consumed(node) == 0
         await present(node, WUHAN, say(submit(), 1).post())
         assert await consumed(node) == 2
         third = say(void, 3, number=3)
         assert receipt_in(await present(node, WUHAN, third.post())).type is ReceiptType.RECEIVED
+
+    at(EZHOU, scene)
+
+
+def test_nobody_opens_a_case_under_an_id_that_is_not_his(at: Any) -> None:
+    """Case ids travel in the clear; whoever saw one must not be able to take it."""
+
+    async def scene(node: SimNode) -> None:
+        theft = Message(
+            HUB,
+            EZHOU,
+            submit(),
+            number=9,
+            case=CaseReference(CASE, 1),
+            key_use=KeyUse.ENVELOPE,
+        )
+        stolen = sign(theft, SAMPLE.keyrings[HUB])
+        receipt = receipt_in(await present(node, HUB, stolen.post()))
+        assert receipt.reason is Reason.CASE_ID_INVALID
+        assert receipt_in(await present(node, WUHAN, say(submit(), 1).post())).reason is None
+        assert await state_of(node) == "submitted"
 
     at(EZHOU, scene)

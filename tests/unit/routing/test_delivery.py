@@ -46,6 +46,7 @@ class Said:
     octets: bytes = SIGNED.octets
     reference: MessageReference | None = SIGNED.reference
     digest: bytes = DIGEST
+    refusal: RefusedError = GONE
 
     def verified(self) -> VerifiedReceipt:
         keyring = SAMPLE.keyrings[self.issuer]
@@ -57,7 +58,7 @@ class Said:
             1,
             reference=self.reference,
             message_digest=self.digest,
-            refusal=GONE if self.kind is ReceiptType.REFUSED else None,
+            refusal=self.refusal if self.kind is ReceiptType.REFUSED else None,
         )
         return verify_receipt(sign_receipt(draft, keyring), SAMPLE.directory.trust)
 
@@ -97,10 +98,21 @@ def test_a_receipt_for_another_content_changes_nothing(kind: ReceiptType) -> Non
 
 def test_a_refusal_of_octets_counts_only_for_the_very_octets_we_hold() -> None:
     """What a forwarder altered on the way is refused by the destination, and ends nothing."""
-    nameless = Said(ReceiptType.REFUSED, reference=None, digest=bytes(32))
+    broken = RefusedError(Reason.SIGNATURE_INVALID, "")
+    nameless = Said(ReceiptType.REFUSED, reference=None, digest=bytes(32), refusal=broken)
     assert isinstance(judge_receipt(nameless.verified(), SENT), Settled)
     altered = replace(nameless, octets=SIGNED.octets + b" ")
     assert isinstance(judge_receipt(altered.verified(), SENT), Irrelevant)
+
+
+@pytest.mark.parametrize("reason", [Reason.KIND_UNKNOWN, Reason.KEY_REVOKED, Reason.SUITE_UNKNOWN])
+def test_a_refusal_that_tomorrow_may_lift_ends_nothing_today(reason: Reason) -> None:
+    """It was not recorded; after an upgrade or a new directory the same octets are received."""
+    refusal = RefusedError(reason, "")
+    nameless = Said(ReceiptType.REFUSED, reference=None, digest=bytes(32), refusal=refusal)
+    verdict = judge_receipt(nameless.verified(), SENT)
+    assert isinstance(verdict, Irrelevant)
+    assert reason.code in verdict.why
 
 
 def test_a_settled_message_stays_settled_and_a_contradiction_alarms() -> None:
