@@ -281,7 +281,8 @@ class Dispatcher:
     ) -> None:
         """Halve the next post; what fails alone waits alone."""
         self._batch = max(1, len(errands) // 2)
-        if len(errands) == 1:
+        if len(errands) == 1 and self.status.failures:
+            # The peer just answered a probe, and this alone it does not take.
             await self._later(errands[0], self._elsewhere(errands[0], Reason.PEER_UNREACHABLE))
         await self._peer_failed(error, began_ms)
 
@@ -415,6 +416,9 @@ class Dispatcher:
                 return Later(Reason.PART_MISSING, standing=standing, at_once=first)
             case NotHereFrame(_, reason):
                 return self._elsewhere(errand, reason)
+            case _ if errand.attempts >= _PATIENCE:
+                # The peer answers, and says nothing about this one again and again.
+                return self._elsewhere(errand, Reason.PEER_UNREACHABLE)
             case _:
                 return Later(None)
 

@@ -54,6 +54,7 @@ message: Final = Table(
     Column("receipt", LargeBinary, comment="the destination's receipt: ends the message"),
     Column("settled_ms", BigInteger),
     Index("message_by_case", "case_id", "recorded_ms"),
+    Index("message_by_id", "message_id"),
 )
 
 part: Final = Table(
