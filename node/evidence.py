@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.context import NodeContext
+    from protocol.envelope import Environment
     from signing.trust import TrustSet
 
 
@@ -84,8 +85,12 @@ def verify_file(
 ) -> Report:
     """Check an evidence file against a trust anchor from outside it; see `signing.evidence`."""
 
-    def open_trust(documents: Sequence[bytes]) -> TrustSet:
-        return Directory.merge(open_directory(octets, anchor) for octets in documents).trust
+    def open_trust(documents: Sequence[bytes], environment: Environment) -> TrustSet:
+        directory = Directory.merge(open_directory(octets, anchor) for octets in documents)
+        if directory.environment != environment:
+            detail = f"directories of {directory.environment}, the file says {environment}"
+            raise RefusedError(Reason.ENVIRONMENT_MISMATCH, detail)
+        return directory.trust
 
     # The environment is read from the file: both kinds can be proven.
     return verify_evidence(octets, open_trust, Rules(schemas, kinds, "trial"))

@@ -94,8 +94,8 @@ def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> 
     """
     secrets, records = {}, []
     for node in nodes:
-        for use in (KeyUse.ENVELOPE, KeyUse.PING, KeyUse.RECEIPT):
-            owner = node if use is KeyUse.RECEIPT else authority_of(node)
+        for use in (KeyUse.ENVELOPE, KeyUse.PING, KeyUse.RECEIPT, KeyUse.EVIDENCE):
+            owner = node if use in (KeyUse.RECEIPT, KeyUse.EVIDENCE) else authority_of(node)
             secret = make_key(f"{node} {use}", suite)
             secrets[secret.public.key_id] = secret
             values: dict[str, Any] = {
