@@ -148,7 +148,7 @@ inbox: Final = Table(
     Column("leased_until_ms", BigInteger, nullable=False),
     Column("lease", String(36)),
     Column("done_ms", BigInteger),
-    Index("inbox_open", "to_authority", "done_ms", "recorded_ms"),
+    Index("inbox_open", "done_ms", "recorded_ms", "message_id"),
 )
 
 idempotency: Final = Table(
