@@ -126,6 +126,9 @@ def advance(
         # It fills a number and is nobody's step: it neither answers nor hides one.
         return view
     collecting = speaker(kind, view, header.sender.authority) is Side.COLLECT
+    if kind in _COLLECTING and not collecting:
+        # Where any window may collect, the handling authority may too, but not in this case.
+        raise RefusedError(Reason.POWER_LACKING, f"{kind}: 收件 (collect) is the other end's here")
     sequence = 0 if header.case is None else header.case.sequence
     return replace(
         view,

@@ -65,5 +65,6 @@ class KeyStore(Protocol):
 
         Args:
             use: What it has to sign.
-            owner: USCC of an authority, or node id for receipt and ping keys.
+            owner: USCC of an authority (for pings the node's operator), or node id for
+                receipt and evidence keys.
         """

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node.cases import Side
+from node.cases import Side, advance, open_case
 from node.store.queries import Role, find_case, last_sequence
 from protocol.bodies import Basis, CaseAccept, CaseReceived, CaseSubmit, CaseVoid, Delivery
-from protocol.envelope import CaseReference
+from protocol.envelope import Address, CaseReference, Header, Sender
+from protocol.errors import RefusedError
 from protocol.frames import WaitingFrame
 from protocol.identifiers import case_id_of
+from protocol.lifecycle import Power
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from signing.keys import KeyUse
@@ -123,6 +126,32 @@ def test_the_window_may_not_sign_for_the_authority(at: Any) -> None:
         assert "受理" in receipt.detail
 
     at(EZHOU, scene)
+
+
+def test_the_authority_does_not_supplement_for_the_window() -> None:
+    """Any window may collect this item, the authority's own too; not in a case of another's."""
+    powers = SAMPLE.implementation(EZHOU).powers_of(uscc(EZHOU))
+    assert Power.COLLECT in powers
+    reference = CaseReference(CASE, 1)
+    header = Header(
+        "m",
+        "case.submit",
+        0,
+        1,
+        Sender(WUHAN, uscc(WUHAN), "k"),
+        Address(EZHOU, uscc(EZHOU)),
+        reference,
+    )
+    header = replace(header, message_id=OPENER.message_id)
+    view = replace(open_case(header, submit(), Side.HANDLE, 0), state="correcting")
+    own = replace(
+        header,
+        sender=Sender(EZHOU, uscc(EZHOU), "k"),
+        recipient=Address(WUHAN, uscc(WUHAN)),
+    )
+    with pytest.raises(RefusedError) as refused:
+        advance(view, "case.supplement", powers, own, 1)
+    assert refused.value.reason is Reason.POWER_LACKING
 
 
 @pytest.mark.parametrize(
