@@ -20,7 +20,8 @@ from node.store.queries import (
 )
 from protocol.errors import RefusedError, UnavailableError
 from protocol.reasons import Reason
-from routing.directory import Directory, TrustAnchor, open_directory
+from protocol.receipt import read_receipt
+from routing.directory import Directory, TrustAnchor, open_directory, province_of
 from signing.evidence import (
     About,
     MessageEvidence,
@@ -32,7 +33,7 @@ from signing.evidence import (
 from signing.verify import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from lxml import etree
     from sqlalchemy import Connection
@@ -102,7 +103,7 @@ _Held = tuple[MessageRow, MessageEvidence]
 def _read(
     connection: Connection, *, case_id: str | None = None, message_id: str | None = None
 ) -> list[_Held]:
-    """What is held, each message once: where both ends are here, as its sender holds it.
+    """What is held, each message once: where both ends are here, by the one that knows more.
 
     What only passes through is not ours to show: its parts stay out, its hand-over is proven.
     """
@@ -113,7 +114,7 @@ def _read(
     chosen: dict[tuple[str, str], MessageRow] = {}
     for row in rows:
         before = chosen.get((row.authority, row.message_id))
-        if before is None or row.role == Role.OUT:
+        if before is None or _rank(row) > _rank(before):
             chosen[row.authority, row.message_id] = row
     held = find_parts(connection, list(chosen.values()))
     found: list[_Held] = []
@@ -125,6 +126,11 @@ def _read(
             receipts.append(row.receipt)
         found.append((row, MessageEvidence(row.envelope, parts, receipts)))
     return found
+
+
+def _rank(row: MessageRow) -> tuple[bool, bool]:
+    """Which end speaks for a message: one that knows the outcome, then the sender."""
+    return row.receipt is not None, row.role == Role.OUT
 
 
 def _settled(rows: list[_Held]) -> list[_Held]:
@@ -155,5 +161,19 @@ def _write(context: NodeContext, subject: Subject, subject_id: str, rows: list[_
         node=context.here,
         exported_ms=context.clock.now_ms(),
     )
-    documents = [document.octets for document in context.federation.directory.documents.values()]
+    concerned = {province_of(node) for node in (context.here, *_nodes(rows))}
+    documents = [
+        document.octets
+        for prefix, document in context.federation.directory.documents.items()
+        if prefix in concerned
+    ]
     return write_evidence(about, documents, [evidence for _, evidence in rows], context.keys)
+
+
+def _nodes(rows: list[_Held]) -> Iterator[str]:
+    """Every node whose keys it takes to check these messages."""
+    for row, evidence in rows:
+        yield row.from_node
+        yield row.to_node
+        for octets in evidence.receipts:
+            yield read_receipt(octets).receipt.issuer
