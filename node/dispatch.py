@@ -266,13 +266,16 @@ class Dispatcher:
         Raises:
             RefusedError: what the peer refused the post for.
         """
+        known: dict[str, bytes] = {}
         for frame in answer:
             if not isinstance(frame, ReceiptFrame):
                 continue
             with contextlib.suppress(RefusedError):
                 receipt = read_receipt(frame.octets).receipt
                 blank = receipt.reference is None and receipt.reason is not None
-                if blank and receipt.octets_digest == digest(Suite(receipt.suite), post):
+                if blank and receipt.suite not in known:
+                    known[receipt.suite] = digest(Suite(receipt.suite), post)
+                if blank and receipt.octets_digest == known[receipt.suite]:
                     reason = receipt.reason or Reason.FRAME_MALFORMED
                     raise _PostRefusedError(reason, receipt.detail)
 
@@ -369,10 +372,13 @@ class Dispatcher:
         self, errand: Errand, receipts: Sequence[VerifiedReceipt]
     ) -> list[VerifiedReceipt]:
         row = errand.message
+        suites = {receipt.receipt.suite for receipt in receipts}
+        own = {digest(Suite(suite), row.envelope) for suite in suites}
         return [
             receipt
             for receipt in receipts
-            if concerns(receipt, row.reference, row.message_digest, row.envelope)
+            if receipt.receipt.octets_digest in own
+            and concerns(receipt, row.reference, row.message_digest, row.envelope)
         ]
 
     async def _settle(self, errand: Errand, receipts: Sequence[VerifiedReceipt]) -> None:
@@ -425,6 +431,8 @@ class Dispatcher:
     def _elsewhere(self, errand: Errand, reason: Reason) -> Later:
         """Another first hop for this errand, if there is one."""
         row = errand.message
+        if errand.purpose == RECEIPT:
+            return Later(reason)
         path = tuple(node for node in row.path.split(",") if node != self._context.here)
         down = frozenset(self._context.failing | {self._peer})
         try:
@@ -485,7 +493,7 @@ class Dispatcher:
     async def _receipt_passed(self, errand: Errand, hint: Frame | None) -> None:
         """Upstream has the receipt, unless it says it is busy with it."""
         if isinstance(hint, BusyFrame):
-            await self._later(errand, Later(hint.reason, hint.after_ms))
+            await self._later(errand, Later(hint.reason, min(hint.after_ms, DELIVERY.cap_ms)))
             return
         gone = Delete(schema.outbox, errand.key)
         decision: Decision[None] = Decision(lambda _signatures: ([gone], None))

@@ -304,7 +304,7 @@ class Pipeline:
                 return busy
             path = (*arrival.path, self._context.here)
             question = write_frames([AskFrame(path, arrival.verified.octets)])
-            async with self._questions, asyncio.timeout(PASS_ON_S):
+            async with asyncio.timeout(PASS_ON_S), self._questions:
                 answer = read_frames(await self._transport.post(peer, question))
         except UnavailableError as trouble:
             return BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
