@@ -23,13 +23,13 @@ The rules, in one place:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from node.ports import Decision, Delete, Unit, Update, Upsert
+from node.posts import build_post, goes_whole, require_looked_into, sort_answer, within_reason
 from node.settlement import Effect, jitter, message_lock, settle_unit
 from node.store import schema
 from node.store.queries import (
@@ -43,37 +43,30 @@ from node.store.queries import (
     find_peer,
     next_due,
 )
-from protocol.errors import RefusedError, TongbanError, UnavailableError
+from protocol.errors import TongbanError, UnavailableError
 from protocol.frames import (
-    AskFrame,
     BusyFrame,
-    EnvelopeFrame,
     NotHereFrame,
-    PartFrame,
-    ReceiptFrame,
     WaitingFrame,
     WantedFrame,
     read_frames,
-    write_frames,
 )
-from protocol.limits import MAX_POST_FRAMES, MAX_POST_MESSAGES, MAX_POST_OCTETS
+from protocol.limits import MAX_POST_MESSAGES
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType, read_receipt
+from protocol.receipt import ReceiptType
 from routing.delivery import Standing
 from routing.planner import plan
 from routing.retry import ASK, DELIVERY, LONGEST_MS, PROBE
-from signing.receipts import VerifiedReceipt, concerns, verify_receipt
-from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
     from node.context import NodeContext
     from node.ports import Row, Transport
-    from protocol.envelope import MessageReference
     from protocol.frames import Frame
+    from signing.receipts import VerifiedReceipt
 
 _IDLE_MS = 60_000
 _TROUBLE_MS = 1_000
@@ -98,26 +91,6 @@ class Later:
     peer: str | None = None
     standing: Standing | None = None
     at_once: bool = False
-
-
-class _PostRefusedError(UnavailableError):
-    """The peer refused a post of ours whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """An answer by what it is about."""
-
-    receipts: dict[MessageReference, list[VerifiedReceipt]] = field(default_factory=dict)
-    nameless: list[VerifiedReceipt] = field(default_factory=list)
-    hints: dict[MessageReference | None, Frame] = field(default_factory=dict)
-
-    def add(self, verified: VerifiedReceipt) -> None:
-        reference = verified.receipt.reference
-        if reference is None:
-            self.nameless.append(verified)
-        else:
-            self.receipts.setdefault(reference, []).append(verified)
 
 
 class Dispatcher:
@@ -234,7 +207,7 @@ class Dispatcher:
         """One post and what its answer means."""
         if self.status.failures and not await self._probe():
             return
-        errands, octets = await self._build(await self._read_errands())
+        errands, octets = await self._build()
         if not errands:
             if self.status.failures:
                 await self._peer_answered()
@@ -242,7 +215,7 @@ class Dispatcher:
         began_ms = self._context.clock.now_ms()
         try:
             answer = read_frames(await self._transport.post(self._peer, octets))
-            self._require_read(answer, octets)
+            require_looked_into(answer, octets)
         except TongbanError as error:
             await self._post_failed(errands, error, began_ms)
             return
@@ -260,25 +233,6 @@ class Dispatcher:
             return False
         return True
 
-    def _require_read(self, answer: Sequence[Frame], post: bytes) -> None:
-        """Refused whole, the post was never looked into: its silence means nothing.
-
-        Raises:
-            RefusedError: what the peer refused the post for.
-        """
-        known: dict[str, bytes] = {}
-        for frame in answer:
-            if not isinstance(frame, ReceiptFrame):
-                continue
-            with contextlib.suppress(RefusedError):
-                receipt = read_receipt(frame.octets).receipt
-                blank = receipt.reference is None and receipt.reason is not None
-                if blank and receipt.suite not in known:
-                    known[receipt.suite] = digest(Suite(receipt.suite), post)
-                if blank and receipt.octets_digest == known[receipt.suite]:
-                    reason = receipt.reason or Reason.FRAME_MALFORMED
-                    raise _PostRefusedError(reason, receipt.detail)
-
     async def _post_failed(
         self, errands: Sequence[Errand], error: TongbanError, began_ms: int
     ) -> None:
@@ -293,51 +247,24 @@ class Dispatcher:
 
     async def _read_errands(self) -> list[Errand]:
         now_ms = self._context.clock.now_ms()
-        return await self._context.store.read(
+        found = await self._context.store.read(
             lambda connection: due_errands(connection, self._peer, now_ms, self._batch)
         )
+        return within_reason(found)
 
-    async def _build(self, errands: Sequence[Errand]) -> tuple[list[Errand], bytes]:
-        """As many of the errands as one post holds, and its octets."""
-        whole = [errand.message for errand in errands if self._sends_whole(errand)]
+    async def _build(self) -> tuple[list[Errand], bytes]:
+        """What is due, as much of it as one post holds, and the post's octets."""
+        errands, now_ms = await self._read_errands(), self._context.clock.now_ms()
+        whole = [errand.message for errand in errands if goes_whole(errand, now_ms)]
         parts = await self._context.store.read(lambda connection: find_parts(connection, whole))
-        taken: list[Errand] = []
-        pieces: list[bytes] = []
-        octets = frames = 0
-        for errand in errands:
-            row = errand.message
-            held = parts.get((row.authority, row.message_id, row.role), {})
-            mine = self._frames(errand, held)
-            piece = write_frames(mine)
-            octets, frames = octets + len(piece), frames + len(mine)
-            if taken and (octets > MAX_POST_OCTETS or frames > MAX_POST_FRAMES):
-                break
-            taken.append(errand)
-            pieces.append(piece)
-        return taken, b"".join(pieces)
-
-    def _frames(self, errand: Errand, parts: Mapping[str, bytes]) -> list[Frame]:
-        row = errand.message
-        if errand.purpose == RECEIPT:
-            return [ReceiptFrame(row.receipt or b"")]
-        path = tuple(row.path.split(","))
-        path = path if path[-1] == self._context.here else (*path, self._context.here)
-        if row.expires_ms <= self._context.clock.now_ms():
-            return [AskFrame(path, row.envelope)]
-        return [
-            EnvelopeFrame(path, row.envelope),
-            *(PartFrame(row.reference, name, 0, octets) for name, octets in parts.items()),
-        ]
-
-    def _sends_whole(self, errand: Errand) -> bool:
-        row = errand.message
-        expired = row.expires_ms <= self._context.clock.now_ms()
-        return errand.purpose == DELIVER and row.standing == Standing.QUEUED and not expired
+        return build_post(errands, parts, self._context.here, now_ms)
 
     # what the answer means
 
     async def _apply(self, errands: Sequence[Errand], answer: Sequence[Frame]) -> None:
-        answered = self._sort(answer)
+        answered = sort_answer(answer, self._context.federation.directory.trust)
+        for trouble in answered.dropped:
+            _log.warning("in an answer", peer=self._peer, dropped=trouble)
         work = []
         for errand in errands:
             reference = errand.message.reference
@@ -345,41 +272,12 @@ class Dispatcher:
             if errand.purpose == RECEIPT:
                 work.append(self._receipt_passed(errand, hint))
                 continue
-            mine = answered.receipts.get(reference) or self._nameless(errand, answered.nameless)
+            mine = answered.receipts.get(reference) or answered.about_octets(errand.message)
             if mine:
                 work.append(self._settle(errand, mine))
             else:
                 work.append(self._later(errand, self._read_hint(errand, hint)))
         await asyncio.gather(*work)
-
-    def _sort(self, answer: Sequence[Frame]) -> _Answer:
-        trust = self._context.federation.directory.trust
-        sorted_ = _Answer()
-        for frame in answer:
-            match frame:
-                case ReceiptFrame(octets):
-                    try:
-                        sorted_.add(verify_receipt(octets, trust))
-                    except (RefusedError, UnavailableError) as error:
-                        _log.warning("receipt dropped", peer=self._peer, why=str(error))
-                case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame():
-                    sorted_.hints[frame.reference] = frame
-                case _:
-                    _log.warning("frame ignored", peer=self._peer, frame=type(frame).__name__)
-        return sorted_
-
-    def _nameless(
-        self, errand: Errand, receipts: Sequence[VerifiedReceipt]
-    ) -> list[VerifiedReceipt]:
-        row = errand.message
-        suites = {receipt.receipt.suite for receipt in receipts}
-        own = {digest(Suite(suite), row.envelope) for suite in suites}
-        return [
-            receipt
-            for receipt in receipts
-            if receipt.receipt.octets_digest in own
-            and concerns(receipt, row.reference, row.message_digest, row.envelope)
-        ]
 
     async def _settle(self, errand: Errand, receipts: Sequence[VerifiedReceipt]) -> None:
         """Let the receipts take effect; an errand none of them served waits on."""
@@ -471,7 +369,7 @@ class Dispatcher:
         now_ms = self._context.clock.now_ms()
         attempts = waiting.attempts + 1
         row = errand.message
-        asking = not self._sends_whole(errand) and errand.purpose == DELIVER
+        asking = not goes_whole(errand, now_ms) and errand.purpose == DELIVER
         timetable = ASK if asking else DELIVERY
         pause_ms = max(later.after_ms, timetable.delay_ms(attempts, jitter(self._context)))
         changes: dict[str, object] = {
