@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.table import Table
 
 from examples.demo.audit import audit, read_stores
 from examples.demo.desks import Desk, Office
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_FOLDER: Final = Path(__file__).resolve().parents[2] / ".demo"
 _STORY_S: Final = 240.0
+_INTERRUPTED: Final = "已中断，全部节点已停止 interrupted; all nodes are stopped"
+_TERMINATED: Final = 143  # what shells expect after SIGTERM
 
 
 def add_to(program: typer.Typer) -> None:
@@ -66,9 +69,17 @@ def demo(
     """演示：一台机器上的八个节点 · a whole federation on this machine."""
     started = time.monotonic()
     console = progress_console(as_json=as_json)
-    run = Run(folder, console, once=once or as_json, small=small, live=console.is_terminal)
-    with claimed(folder):
-        findings = asyncio.run(run.whole())
+    once = once or as_json
+    try:
+        with claimed(folder) as lock:
+            run = Run(folder, lock, console, once=once, small=small, live=console.is_terminal)
+            findings = asyncio.run(run.whole())
+    except asyncio.CancelledError:
+        console.print(_INTERRUPTED)
+        raise typer.Exit(_TERMINATED) from None
+    except KeyboardInterrupt:
+        console.print(_INTERRUPTED)
+        raise
     if as_json:
         result = {
             "cases": len(findings.cases),
@@ -89,6 +100,7 @@ class Run:
 
     Attributes:
         folder: The work folder, claimed.
+        lock: The descriptor that holds the claim.
         console: Where it is shown.
         once: It ends with the story.
         small: Three nodes.
@@ -96,6 +108,7 @@ class Run:
     """
 
     folder: Path
+    lock: int
     console: Console
     once: bool
     small: bool
@@ -116,7 +129,7 @@ class Run:
                 for node, site in federation.sites.items()
             }
             processes = {
-                node: NodeProcess(node, site.config, apis[node])
+                node: NodeProcess(node, site.config, apis[node], self.lock)
                 for node, site in federation.sites.items()
             }
             stack.push_async_callback(stop_all, list(processes.values()))
@@ -207,12 +220,19 @@ class Run:
 
     async def _stay(self, federation: Federation) -> None:
         """Until somebody has seen enough."""
-        self._say("\n节点继续运行 the nodes stay up; 停止 stop: Ctrl-C")
+        self._say("\n节点继续运行，窗口与机关已下班 the nodes stay up, the desks have gone home:")
+        table = Table.grid(padding=(0, 3))
         for site in federation.sites.values():
-            config = _relative(site.config)
-            self._say(f"  {site.name:5} {site.node.id}  {site.api().url}  --config {config}")
-        self._say("例如 for example: .venv/bin/python run_node.py inbox --config …/node.toml")
-        await asyncio.get_running_loop().create_future()
+            config = f"--config {_relative(site.config)}"
+            table.add_row(f"  {site.name}", site.node.id, site.api().url, config)
+        self.console.print(table)
+        self._say("例如 for example: .venv/bin/python run_node.py ping 430600 --config …/node.toml")
+        self._say("停止 stop: Ctrl-C")
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await stop.wait()
+        self._say("正在停止全部节点 stopping all nodes …")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

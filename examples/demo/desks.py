@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from node.cli.local import LocalNode, NodeUnreachableError, ProblemError
@@ -65,20 +65,14 @@ class Desk:
     api: LocalNode
     office: Office
     serial: int = 0
-    _busy: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def work(self) -> None:
         """Until cancelled."""
-        try:
+        async with asyncio.TaskGroup() as group:
             while True:
-                for entry in await self._insist(lambda: self.api.lease(seconds=_LEASE_S)):
-                    task = asyncio.create_task(self._take(entry))
-                    self._busy.add(task)
-                    task.add_done_callback(self._busy.discard)
+                for entry in await insist(lambda: self.api.lease(seconds=_LEASE_S)):
+                    group.create_task(self._take(entry))
                 await asyncio.sleep(_POLL_S)
-        finally:
-            for task in self._busy:
-                task.cancel()
 
     async def _take(self, entry: Json) -> None:
         match entry["kind"]:
@@ -91,7 +85,7 @@ class Desk:
             case _:
                 pass  # the window takes note
         sender, lease = str(entry["from"]["authority"]), str(entry["lease"])
-        await self._insist(lambda: self.api.done(str(entry["messageId"]), sender, lease))
+        await insist(lambda: self.api.done(str(entry["messageId"]), sender, lease))
 
     # the authority
 
@@ -109,7 +103,7 @@ class Desk:
         await self._grant(entry)
 
     async def _grant(self, entry: Json) -> None:
-        case = await self._insist(lambda: self.api.case(str(entry["caseId"])))
+        case = await insist(lambda: self.api.case(str(entry["caseId"])))
         number = self._case_number(str(case["implementation"]))
         item = self.office.items[str(case["item"])]
         applied = await self._submission(case)
@@ -139,7 +133,7 @@ class Desk:
 
     async def _submission(self, case: Json) -> Json:
         first = next(row for row in case["messages"] if row["kind"] == "case.submit")
-        message = await self._insist(lambda: self.api.message(str(first["messageId"])))
+        message = await insist(lambda: self.api.message(str(first["messageId"])))
         body = message["body"]
         return body if isinstance(body, dict) else {}
 
@@ -205,11 +199,8 @@ class Desk:
         actor = {"name": "值班员", "staffNumber": f"{self.node}-01", "window": "跨域通办"}
         said = {"actor": actor, **body}
         key = f"{case}.{kind}"
-        answer = await self._insist(lambda: self.api.act(case, ours, kind, said, {}, key))
+        answer = await insist(lambda: self.api.act(case, ours, kind, said, {}, key))
         self.office.promised(str(answer["messageId"]))
-
-    async def _insist(self, request: Callable[[], Awaitable[T]]) -> T:
-        return await insist(request)
 
     def _now(self) -> str:
         return format_instant(self.office.now_ms())

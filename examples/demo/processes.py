@@ -55,13 +55,15 @@ class NodeProcess:
         node: Its id.
         config: Its configuration file; its log goes beside it.
         api: The client of its local API, to see when it answers.
+        lock: A descriptor to inherit: the work folder's lock.
     """
 
-    def __init__(self, node: str, config: Path, api: LocalNode) -> None:
+    def __init__(self, node: str, config: Path, api: LocalNode, lock: int) -> None:
         self.node: Final = node
         self.log: Final = config.with_name("node.log")
         self._config = config
         self._api = api
+        self._lock = lock
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -88,6 +90,7 @@ class NodeProcess:
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=[self._lock],
             )
 
     async def ready(self) -> None:

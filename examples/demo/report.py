@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -34,19 +35,22 @@ def print_report(
     paths: dict[str, tuple[str, ...]],
 ) -> None:
     """Every case, then the count."""
-    table = Table(title="全部办件 · every case", title_justify="left", border_style="blue")
+    table = Table(title="全部办件 · every case", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("№", justify="right")
     for head in ("事项", "实际路径", "办理机关", "结果", "报文", "两端已结"):
         table.add_column(head, overflow="fold")
     for case_id, line in sorted(board.cases.items(), key=lambda entry: entry[1].number):
         way = " → ".join(federation.name(node) for node in paths.get(case_id, ()))
         settled = "是" if findings.cases.get(case_id) else "否"
+        result = state_text(line)
+        if line.why:
+            result.append(f" {line.why.partition(':')[0]}")
         table.add_row(
             str(line.number),
             line.item,
             way,
             line.authority,
-            state_text(line),
+            result,
             str(line.messages),
             settled,
         )

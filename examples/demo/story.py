@@ -31,7 +31,7 @@ VICTIM: Final = "420600"
 
 _TALES: Final = {
     "rare-character": "都市圈内直达",
-    "widow": "经省枢纽 · 纸质材料",
+    "widow": "经枢纽，只有纸质",
     "agent": "代理人代办",
     "new-legal-representative": "跨省，到县级机关",
     "number-ends-in-x": "经省枢纽",
@@ -41,16 +41,18 @@ _TALES: Final = {
     "pension": "跨省",
     "too-young": "依法不予受理",
     "correction": "补正一次",
-    "minor": "停机中收件 · 监护人",
+    "minor": "停机中，监护人",
     "marriage": "停机中收件",
-    "doctor": "跨省 · 部委系统办结",
+    "doctor": "跨省，部委系统",
     "which-street": "先问清哪个街道",
-    "no-prefecture": "省直辖市，枢纽代接",
-    "provincial-fund": "省直单位，枢纽接入",
+    "no-prefecture": "枢纽代接的城市",
+    "provincial-fund": "省直单位",
+    "disabled": "跨省，居住地办",
+    "clean-record": "本节点内办理",
 }
 _WHILE_DOWN: Final = (
     *("minor", "marriage", "no-prefecture", "provincial-fund"),
-    *("doctor", "which-street"),
+    *("doctor", "which-street", "disabled", "clean-record"),
 )
 _CLERK: Final = {"name": "窗口员", "staffNumber": "0001", "window": "跨域通办窗口"}
 
@@ -179,7 +181,7 @@ class Story:
             message = f"№{filing.number}: one request, two cases"
             raise AssertionError(message)
         self.promised(str(answer["messageId"]))
-        self.watch.follow(filing.number, filing.tale, application, answer, item.name)
+        self.watch.follow(filing.number, filing.tale, application, answer, item)
         await asyncio.sleep(self.pace.between)
 
     async def _kill(self) -> None:

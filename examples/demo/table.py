@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from rich import box
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-_WIDE: Final = 132  # columns from which the authority and the tale have columns of their own
-_MIDDLE: Final = 104
+_WIDE: Final = 148  # columns from which the tale, and then the authority, has one of its own
+_MIDDLE: Final = 110
 _EVENTS: Final = 6
+_NODES_IN_A_LINE: Final = 4
 
-RECEIPTS: Final = {"custody": "托管", "received": "签收", "refused": "拒收"}
+RECEIPTS: Final = {"custody": "托", "received": "签", "refused": "拒"}
+LEGEND: Final = "回执：托 转运节点托管 custody，签 目的地签收 received，拒 目的地拒收 refused"
 _STYLES: Final = {
     "delivered": "bold green",
     "rejected": "bold yellow",
@@ -38,12 +41,13 @@ class NodeLine:
     """One node as shown.
 
     Attributes:
-        waiting: Messages waiting here for a peer, by peer.
+        up: Whether it runs; None before it first did.
+        waiting: Messages here whose way leads over a peer and that are not receipted, by peer.
     """
 
     node: str
     name: str
-    up: bool = False
+    up: bool | None = None
     waiting: dict[str, int] = field(default_factory=dict)
 
 
@@ -59,6 +63,8 @@ class CaseLine:
         holder: Who has it now.
         receipts: Receipts of all its messages by type.
         messages: How many messages it has taken.
+        over: It has ended, and every message of both ends is receipted.
+        why: Why a node refused it.
     """
 
     number: int
@@ -72,6 +78,7 @@ class CaseLine:
     receipts: Counter[str]
     messages: int = 0
     over: bool = False
+    why: str = ""
 
     @property
     def way(self) -> str:
@@ -110,19 +117,19 @@ class Board:
 
 
 def draw(board: Board, width: int, height: int) -> RenderableType:
-    """The whole screen; what does not fit is left out from the oldest finished cases on."""
+    """The whole screen; what does not fit is left out, the oldest finished cases first."""
     nodes = _nodes(board)
-    events = Text("\n").join(
-        Text.assemble((f"{seconds:5.1f}s ", "dim"), text)
-        for seconds, text in board.events[-_EVENTS:]
+    shown = board.events[-_EVENTS:]
+    events = Text("\n", no_wrap=True, overflow="ellipsis").join(
+        Text.assemble((f"{seconds:6.1f} s  ", "dim"), text) for seconds, text in shown
     )
-    # Frame and headings of the three panels, the lines of nodes, events and footer.
-    room = max(4, height - 11 - len(nodes.rows) - min(_EVENTS, max(1, len(board.events))))
+    # Frames of the two panels, head, rule and caption of the table, the last line.
+    room = max(4, height - 10 - nodes.row_count - max(1, len(shown)))
     return Group(
         Panel(nodes, title=board.heading, title_align="left", border_style="blue"),
         _cases(board, width, room),
         Panel(events, title=board.act, title_align="left", border_style="blue"),
-        Text(board.footer, style="bold"),
+        Text(board.footer, style="bold", no_wrap=True),
     )
 
 
@@ -133,46 +140,46 @@ def state_text(line: CaseLine) -> Text:
 
 def _nodes(board: Board) -> Table:
     grid = Table.grid(padding=(0, 3))
-    lines = list(board.nodes.values())
-    for _ in range(4):
+    for _ in range(_NODES_IN_A_LINE):
         grid.add_column(no_wrap=True)
-    cells = [_node(line, board) for line in lines]
-    for start in range(0, len(cells), 4):
-        grid.add_row(*cells[start : start + 4])
+    cells = [_node(line, board) for line in board.nodes.values()]
+    for start in range(0, len(cells), _NODES_IN_A_LINE):
+        grid.add_row(*cells[start : start + _NODES_IN_A_LINE])
     return grid
 
 
 def _node(line: NodeLine, board: Board) -> Text:
-    mark, style = ("●", "green") if line.up else ("○", "bold red")
-    text = Text.assemble((mark, style), f" {line.name} ", (line.node, "dim"))
-    waiting = {peer: count for peer, count in line.waiting.items() if count}
-    if not line.up:
-        text.append(" 已停", "bold red")
-    for peer, count in waiting.items():
-        name = board.nodes[peer].name if peer in board.nodes else peer
-        text.append(f" 待发{name} {count}", "yellow")
+    mark, style, told = {
+        None: ("○", "yellow", " 启动中"),
+        True: ("●", "green", ""),
+        False: ("○", "bold red", " 已停"),
+    }[line.up]
+    text = Text.assemble((mark, style), f" {line.name} ", (line.node, "dim"), (told, style))
+    for peer, count in line.waiting.items():
+        if count:
+            name = board.nodes[peer].name if peer in board.nodes else peer
+            text.append(f"  候{name} {count}", "yellow")
     return text
 
 
 def _cases(board: Board, width: int, room: int) -> Table:
-    table = Table(expand=True, border_style="blue", header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("№", justify="right", no_wrap=True)
-    table.add_column("事项", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("事项", no_wrap=True, overflow="ellipsis", ratio=4)
     if width >= _WIDE:
-        table.add_column("情形", no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column("窗口 → 路径 → 办理节点", no_wrap=True, overflow="ellipsis", ratio=5)
+        table.add_column("情形", no_wrap=True)
+    table.add_column("窗口 → 路径 → 办理节点", no_wrap=True)
     if width >= _MIDDLE:
-        table.add_column("办理机关", no_wrap=True, overflow="ellipsis", ratio=3)
+        table.add_column("办理机关", no_wrap=True, overflow="ellipsis", ratio=4)
     table.add_column("状态", no_wrap=True)
-    table.add_column("现持有", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("现由谁持有", no_wrap=True, overflow="ellipsis", ratio=4)
     table.add_column("回执", no_wrap=True)
     lines = board.lines()
-    hidden = max(0, len(lines) - room)
+    hidden = {line.number for line in lines if line.over}
+    hidden = set(sorted(hidden)[: max(0, len(lines) - room)])
     if hidden:
-        over = [line.number for line in lines if line.over][:hidden]
-        lines = [line for line in lines if line.number not in over]
-        table.caption = f"另有 {len(over)} 件已办结 · {len(over)} more are over"
-    for line in lines[:room]:
+        table.caption = f"另有 {len(hidden)} 件已结，未显示 · {len(hidden)} more are over"
+    for line in [line for line in lines if line.number not in hidden][:room]:
         row: list[RenderableType] = [str(line.number), line.item]
         if width >= _WIDE:
             row.append(line.tale)

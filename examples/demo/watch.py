@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.live import Live
 
-from examples.demo.table import Board, CaseLine, NodeLine, draw
+from examples.demo.table import LEGEND, Board, CaseLine, NodeLine, draw
 from node.cli.local import NodeUnreachableError, ProblemError
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from examples.demo.federation import Federation
     from examples.federation import Application
     from node.cli.local import Json, LocalNode
+    from routing.catalogue import Item
 
 _POLL_S: Final = 0.25
+_LONG_NAME: Final = 11
 _LOG_WIDTH: Final = 140  # of tables in a file, where nothing says how wide it is
 _UNDER_WAY: Final = "转送中"
 _REFUSED: Final = "节点拒收"
@@ -60,6 +62,7 @@ class Watch:
     _followed: dict[str, Followed] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _screen: Live | None = None
+    _poller: asyncio.Task[None] | None = None
 
     @property
     def seconds(self) -> float:
@@ -81,12 +84,13 @@ class Watch:
 
     @asynccontextmanager
     async def _polling(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._poll())
+        self._poller = asyncio.create_task(self._poll())
+        self._poller.add_done_callback(lambda _task: self._changed.set())
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
 
     def act(self, title: str) -> None:
         """A new act begins."""
@@ -101,13 +105,15 @@ class Watch:
         self.refresh()
 
     def follow(
-        self, number: int, tale: str, application: Application, answer: Json, item: str
+        self, number: int, tale: str, application: Application, answer: Json, item: Item
     ) -> None:
         """Watch a case from now on."""
         authority = answer["authority"]
+        # Some names fill half a screen; the window knows them by a shorter one.
+        name = item.name if len(item.name) <= _LONG_NAME else item.aliases[0]
         line = CaseLine(
             number=number,
-            item=item,
+            item=name,
             tale=tale,
             route=tuple(self.federation.name(node) for node in answer["route"]),
             authority=str(authority["name"]),
@@ -119,7 +125,7 @@ class Watch:
         case_id = str(answer["caseId"])
         self.board.cases[case_id] = line
         self._followed[case_id] = Followed(application.window.node, str(authority["node"]))
-        self._say(f"№{number:<2} {item}  {line.way}  收件 → {line.authority}（{tale}）")
+        self._say(f"№{number:<2} {line.item}  {line.way}  收件 → {line.authority}（{tale}）")
         self.refresh()
 
     def waiting_for(self, peer: str) -> int:
@@ -131,6 +137,8 @@ class Watch:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
+            if self._poller is not None and self._poller.done():
+                self._poller.result()
 
     def all_over(self) -> bool:
         """Whether every case is over and settled at both ends."""
@@ -153,7 +161,8 @@ class Watch:
                 *(self._ask_case(case_id) for case_id in list(self._followed)),
             )
             over = sum(line.over for line in self.board.cases.values())
-            self.board.footer = f"办结 {over}/{len(self.board.cases)}   {self.seconds:.0f} 秒"
+            counted = f"已结 {over}/{len(self.board.cases)}"
+            self.board.footer = f" {counted}   {self.seconds:.0f} 秒   {LEGEND}"
             self.refresh()
             self._changed.set()
             await asyncio.sleep(_POLL_S)
@@ -180,6 +189,8 @@ class Watch:
             line.over = case["outcome"] == "refused" or await self._settled_there(case_id)
         if line.state != before:
             self._say(f"№{line.number:<2} {line.item}  {line.way}  {line.state_name}")
+            if line.why:
+                self.event(f"№{line.number} {line.route[-1]}节点拒收，回执已签名：{line.why}")
 
     async def _settled_there(self, case_id: str) -> bool:
         followed = self._followed[case_id]
@@ -193,14 +204,16 @@ class Watch:
         line.state, line.state_name = str(side["state"]), str(side["stateName"])
         if case["outcome"] == "refused":
             line.state, line.state_name = "refused", _REFUSED
+            first = case["messages"][0]
+            line.why = f"{first['reason']}: {first['detail']}"
         elif line.state == "new":
             line.state_name = _UNDER_WAY
         holder = case["holder"]
         line.holder = _OVER if holder is None else str(holder["name"]).removesuffix("节点")
-        line.messages = len(case["messages"])
-        line.receipts = Counter(
-            receipt["type"] for message in case["messages"] for receipt in message["receipts"]
-        )
+        # Where both ends are at one node, it shows each message twice: as sent and as received.
+        messages = {message["messageId"]: message for message in case["messages"]}.values()
+        line.messages = len(messages)
+        line.receipts = Counter(row["type"] for message in messages for row in message["receipts"])
 
 
 def new_board(federation: Federation, heading: str) -> Board:
