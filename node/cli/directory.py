@@ -124,6 +124,9 @@ def admit(
             help="代码,名称,区划,电话[,功能区] · to enter: USCC,name,region,telephone[,zone]"
         ),
     ] = None,
+    link: Annotated[
+        list[str] | None, typer.Option(help="直连的另一节点 · another node it links with directly")
+    ] = None,
     years: Annotated[int, typer.Option(min=1, max=10, help="密钥有效年数 · of its keys")] = 3,
 ) -> None:
     """接纳节点 · enter a node and its keys into the draft, after checking every key's proof."""
@@ -144,6 +147,7 @@ def admit(
             "authorities": _merged(draft.authorities, authorities, "uscc"),
             "nodes": _merged(draft.nodes, [facts.node], "id"),
             "keys": keys,
+            "links": tuple(dict.fromkeys((*draft.links, *((node, other) for other in link or ())))),
         }
     )
     check_directory(changed.model_copy(update={"issued_ms": now_ms, "expires_ms": now_ms + 1}))
