@@ -136,7 +136,10 @@ def test_a_post_has_its_bounds() -> None:
     most = write_frames([WaitingFrame(REFERENCE, 1)] * MAX_POST_FRAMES)
     assert len(read_frames(most)) == MAX_POST_FRAMES
     assert refusal(most + framed(FRAMES["waiting"][1])).reason is Reason.TOO_LARGE
-    assert refusal(bytes(MAX_POST_OCTETS + 1)).reason is Reason.TOO_LARGE
+    # Two frames that fill a post to the last octet, and one octet more.
+    filler = framed(b"\1\x01420100" + bytes(MAX_POST_OCTETS - 17))
+    assert len(read_frames(filler + framed(b"\3"))) == 2
+    assert refusal(filler + framed(b"\3x")).reason is Reason.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,14 @@ def test_a_frame_has_its_bound(frame: Frame, limit: str) -> None:
     caught = refusal(write_frames([frame]))
     assert caught.reason is Reason.FRAME_MALFORMED
     assert limit in caught.detail
+
+
+def test_a_frame_may_be_as_large_as_its_bound() -> None:
+    full: list[Frame] = [
+        PartFrame(REFERENCE, "m1", 0, bytes(MAX_INLINE_PART_OCTETS)),
+        AskFrame((WUHAN,), bytes(MAX_ENVELOPE_OCTETS)),
+    ]
+    assert read_frames(write_frames(full)) == full
 
 
 def test_an_envelope_over_its_bound_is_read_so_that_it_can_be_refused_by_a_receipt() -> None:

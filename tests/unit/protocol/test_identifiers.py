@@ -28,6 +28,11 @@ def test_a_uuid7_is_the_one_of_the_standard() -> None:
     assert is_uuid7(RFC_UUID)
 
 
+def test_the_first_and_the_last_instant_have_ids() -> None:
+    assert make_uuid7(0, bytes(10)).startswith("00000000-0000-7")
+    assert make_uuid7((1 << 48) - 1, bytes(10)).startswith("ffffffff-ffff-7")
+
+
 def test_ids_sort_by_their_instant_and_differ_by_their_entropy() -> None:
     earlier, later = make_uuid7(999, b"\xff" * 10), make_uuid7(1000, bytes(10))
     assert earlier < later

@@ -400,12 +400,35 @@ def test_4_a_key_that_merely_expired_still_proves_what_was_received_before() -> 
         assert with_sender_key(old, not_after_ms=NOW_MS).outcome is Outcome.REFUSED
 
 
+def test_4_what_the_senders_own_node_says_earlier_does_not_count() -> None:
+    one = message(KEYS, received_ms=NOW_MS + 2 * DAY_MS)
+    own = receipt_for(verified(one.envelope, KEYS), KEYS, WUHAN, ReceiptType.CUSTODY)
+    backdated = [replace(one, receipts=[own, *one.receipts])]
+    assert with_sender_key(backdated).outcome is Outcome.VALID
+    assert with_sender_key(backdated, revoked_ms=NOW_MS + DAY_MS).outcome is Outcome.REFUSED
+
+
 def test_4_a_receipt_that_does_not_verify_is_no_witness() -> None:
     one = message(KEYS, received_ms=NOW_MS + DAY_MS)
     receipt = bytearray(one.receipts[0])
     receipt[112:120] = NOW_MS.to_bytes(8)
     forged = replace(one, receipts=[bytes(receipt)])
     assert with_sender_key([forged], revoked_ms=NOW_MS + DAY_MS).steps[-1].name == "envelopes"
+
+
+def test_4_a_witness_this_machine_cannot_check_is_no_refusal() -> None:
+    class Broken:
+        def verify(self, *_: bytes) -> bool:
+            raise UnavailableError(Reason.SUITE_UNAVAILABLE, "the library failed")
+
+    held = registered(
+        KeyUse.RECEIPT,
+        XIANGYANG,
+        key=replace(KEYS.public(KEYS.find(KeyUse.RECEIPT, XIANGYANG)), _verifier=Broken()),
+    )
+    report = verify_evidence(FILE, lambda *_: held.trust(), rules())
+    assert report.outcome is Outcome.COULD_NOT_CHECK
+    assert report.steps[-1].name == "envelopes"
 
 
 # 5 parts
@@ -469,6 +492,13 @@ def test_6_a_forged_receipt() -> None:
     assert failing_step(lone(replace(one, receipts=[changed]))) == "receipts"
 
 
+def test_6_a_receipt_key_the_files_directories_do_not_know() -> None:
+    fewer = Keys([r for r in KEYS.records if r.use is not KeyUse.RECEIPT], KEYS.secrets)
+    octets = evidence(KEYS, documents=[directory(fewer)])
+    assert failing_step(octets) == "receipts"
+    assert "key-unknown" in detail(octets)
+
+
 def test_6_a_refusal_of_the_octets_counts_when_it_is_the_destinations() -> None:
     # It could not authenticate them, so it named nothing but the octets (RC-4).
     one = message(KEYS)
@@ -505,6 +535,8 @@ def test_7_another_message_than_the_subject_or_more_than_it() -> None:
     assert failing_step(evidence(KEYS, [other], **as_message)) == "subject"
     assert failing_step(evidence(KEYS, [one, other], **as_message)) == "subject"
     assert failing_step(evidence(KEYS, [one, one], **as_message)) == "subject"
+    namesake = message(KEYS, from_node=XIANGYANG, to_node=WUHAN)
+    assert failing_step(evidence(KEYS, [one, namesake], **as_message)) == "subject"
 
 
 @pytest.mark.parametrize("left_out", [0, 2])
@@ -522,6 +554,8 @@ def test_7_a_message_twice_or_a_number_twice() -> None:
     assert failing_step(evidence(KEYS, [*whole, whole[0]])) == "subject"
     again = message(KEYS, number=8, sequence=1)
     assert failing_step(evidence(KEYS, [*whole, again])) == "subject"
+    renumbered = message(KEYS, number=3, sequence=3)
+    assert failing_step(evidence(KEYS, [*whole, renumbered])) == "subject"
 
 
 def test_7_two_authorities_may_have_chosen_one_message_id() -> None:
@@ -574,6 +608,12 @@ def test_8_only_an_evidence_key_seals(use: KeyUse) -> None:
     octets = sealed_anew(pieces(FILE), held)
     assert failing_step(octets) == "seal"
     assert other in detail(octets)
+
+
+def test_8_a_key_nobody_registered() -> None:
+    fewer = Keys([r for r in KEYS.records if r.use is not KeyUse.EVIDENCE], KEYS.secrets)
+    octets = evidence(KEYS, documents=[directory(fewer)])
+    assert failing_step(octets) == "seal"
 
 
 def test_8_only_the_exporting_node_seals() -> None:

@@ -115,6 +115,9 @@ def test_step_3_only_a_receipt_key_of_the_issuer() -> None:
     assert "no receipt key" in refusal(resigned(issuer=HUB)).detail
     ping_key = KEYS.find(KeyUse.PING, authority_of(XIANGYANG))
     assert "no receipt key" in refusal(resigned(key_id=ping_key)).detail
+    # The same owner, but a key for another use.
+    evidence_key = KEYS.find(KeyUse.EVIDENCE, XIANGYANG)
+    assert "no receipt key" in refusal(resigned(key_id=evidence_key)).detail
     assert "suite" in refusal(resigned(suite="ed25519")).detail
 
 

@@ -111,6 +111,14 @@ def test_step_3_schema_and_kind() -> None:
     ).startswith("case.conjure")
 
 
+def test_step_3_a_case_for_messages_of_cases_and_for_no_ping() -> None:
+    ping_key = KEYS.find(KeyUse.PING, SENDER.authority)
+    ping = envelope(KEYS, kind="ping", sender=replace(SENDER, key=ping_key))
+    assert "ping" in refused(Reason.SCHEMA_INVALID, signed_by_sender(ping, KEYS))
+    loose = envelope(KEYS, case=None)
+    assert "case.submit" in refused(Reason.SCHEMA_INVALID, signed_by_sender(loose, KEYS))
+
+
 def test_step_4_environment() -> None:
     refused(Reason.ENVIRONMENT_MISMATCH, OCTETS.replace(b'"trial"', b'"production"'))
 
@@ -175,6 +183,7 @@ def test_step_7_validity_has_a_first_and_a_last_instant() -> None:
     early = failure(octets, now_ms=earliest - 1)
     assert isinstance(early, UnavailableError)
     assert early.reason is Reason.CLOCK_SKEW
+    assert SENDER.key in early.detail
 
 
 def test_step_8_changed_content() -> None:
