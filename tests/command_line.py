@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import contextlib
+import io
+import json
+from typing import Any, NamedTuple
 
 from node.cli.ending import ended
 from run_node import program
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class Ending(NamedTuple):
@@ -17,21 +17,21 @@ class Ending(NamedTuple):
     err: str
 
 
-class CommandLine:
-    """Runs commands; `pytest.CaptureFixture` takes what they print."""
-
-    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
-        self._capture = capture
-
-    def __call__(self, *arguments: object) -> Ending:
-        words = [str(argument) for argument in arguments]
-        self._capture.readouterr()
+def run(*arguments: object) -> Ending:
+    words = [str(argument) for argument in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = ended(lambda: program(words)(words, prog_name="run_node.py"))
-        out, err = self._capture.readouterr()
-        return Ending(int(code), out, err)
+    return Ending(int(code), out.getvalue(), err.getvalue())
 
-    def done(self, *arguments: object) -> str:
-        """What a command printed that has to succeed."""
-        ending = self(*arguments)
-        assert ending.code == 0, ending.err
-        return ending.out
+
+def done(*arguments: object) -> str:
+    """What a command printed that has to succeed."""
+    ending = run(*arguments)
+    assert ending.code == 0, ending.err
+    return ending.out
+
+
+def asked(*arguments: object) -> Any:
+    """The JSON document a command printed that has to succeed."""
+    return json.loads(done(*arguments, "--json"))

@@ -129,10 +129,10 @@ def _problem(error: ProblemError) -> str:
     told = error.document
     code = str(told.get("type", "")).rpartition(":")[2]
     what = f"拒绝 refused: {told.get('title', error.status)} ({code or error.status})"
-    if told.get("detail"):
-        what += f": {told['detail']}"
     errors = told.get("errors")
     rows = errors if isinstance(errors, list) else []
+    if told.get("detail") and not rows:
+        what += f": {told['detail']}"
     for row in rows[:_SHOWN_ERRORS]:
         what += f"\n     {row.get('path')}: {row.get('problem')} -> {row.get('remedy')}"
     remedies = [str(told[name]) for name in ("remedyZh", "remedy") if told.get(name)]

@@ -3,26 +3,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import run_node
-
-if TYPE_CHECKING:
-    from tests.command_line import CommandLine
+from tests.command_line import done, run
 
 ROOT = Path(run_node.__file__).parent
 
 
-def test_the_help_lists_every_command(run: CommandLine) -> None:
-    listed = run.done("--help")
+def test_the_help_lists_every_command() -> None:
+    listed = done("--help")
     assert [name for name in run_node.MODULES if name not in listed] == []
 
 
 @pytest.mark.parametrize("name", run_node.MODULES)
-def test_every_command_explains_itself_in_both_languages(name: str, run: CommandLine) -> None:
-    told = run.done(name, "--help")
+def test_every_command_explains_itself_in_both_languages(name: str) -> None:
+    told = done(name, "--help")
     assert any("\u4e00" <= character <= "\u9fff" for character in told)
     assert "Usage" in told
 
@@ -30,7 +27,7 @@ def test_every_command_explains_itself_in_both_languages(name: str, run: Command
 @pytest.mark.parametrize(
     "words", [("nonsense",), ("serve", "--nonsense"), ("show",), ("keys", "new", "nonsense", "1")]
 )
-def test_wrong_usage_ends_with_2_and_no_traceback(words: tuple[str, ...], run: CommandLine) -> None:
+def test_wrong_usage_ends_with_2_and_no_traceback(words: tuple[str, ...]) -> None:
     ending = run(*words)
     assert ending.code == 2
     assert ending.err
