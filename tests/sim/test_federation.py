@@ -22,6 +22,7 @@ from tests.sim.agents import Clerk, Officer
 from tests.sim.audit import Findings, audit
 from tests.sim.federation import EZHOU, HUB, HUNAN, RULES, WUHAN, XIANGYANG, YUEYANG, make_sample
 from tests.sim.loop import run_virtual
+from tests.sim.tally import TALLY
 from tests.sim.weather import FAIR, STORM, Network
 from tests.sim.world import SimNode
 
@@ -112,7 +113,16 @@ async def crash_at_random(nodes: list[SimNode], network: Network, dice: random.R
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
 def test_nothing_is_lost_and_nothing_comes_twice(seed: int, tmp_path: Path) -> None:
     findings, faults, crashes = run_virtual(live_through(seed, tmp_path))
-    print(f"seed {seed}: {findings.messages} messages, {crashes} crashes, {dict(faults)}")  # noqa: T201
+    TALLY.update(
+        seeds=1,
+        cases=findings.cases,
+        messages=findings.messages,
+        crashes=crashes,
+        faults=faults.total(),
+        lost=len(findings.lost),
+        doubled=len(findings.doubled),
+        split=len(findings.split),
+    )
     assert findings.clean, f"seed {seed}: {findings}"
     assert (findings.cases, findings.terminal) == (CASES, CASES), f"seed {seed}: {findings}"
     # A storm that never blew would prove nothing.

@@ -1,0 +1,9 @@
+"""What the simulated storms came to, for the last lines of the test run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+TALLY: Final[Counter[str]] = Counter()
+COUNTED: Final = ("seeds", "cases", "messages", "crashes", "faults", "lost", "doubled", "split")
