@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _WIDE: Final = 148  # columns from which the tale, and then the authority, has one of its own
 _MIDDLE: Final = 110
 _EVENTS: Final = 6
-_NODES_IN_A_LINE: Final = 4
+_NODES_IN_A_LINE = (4, 3)  # where there is room, and where there is less
 
 RECEIPTS: Final = {"custody": "托", "received": "签", "refused": "拒"}
 LEGEND: Final = "回执：托 转运节点托管 custody，签 目的地签收 received，拒 目的地拒收 refused"
@@ -118,7 +118,7 @@ class Board:
 
 def draw(board: Board, width: int, height: int) -> RenderableType:
     """The whole screen; what does not fit is left out, the oldest finished cases first."""
-    nodes = _nodes(board)
+    nodes = _nodes(board, _NODES_IN_A_LINE[width < _MIDDLE])
     shown = board.events[-_EVENTS:]
     events = Text("\n", no_wrap=True, overflow="ellipsis").join(
         Text.assemble((f"{seconds:6.1f} s  ", "dim"), text) for seconds, text in shown
@@ -138,13 +138,13 @@ def state_text(line: CaseLine) -> Text:
     return Text(line.state_name, _STYLES.get(line.state, ""))
 
 
-def _nodes(board: Board) -> Table:
+def _nodes(board: Board, across: int) -> Table:
     grid = Table.grid(padding=(0, 3))
-    for _ in range(_NODES_IN_A_LINE):
+    for _ in range(across):
         grid.add_column(no_wrap=True)
     cells = [_node(line, board) for line in board.nodes.values()]
-    for start in range(0, len(cells), _NODES_IN_A_LINE):
-        grid.add_row(*cells[start : start + _NODES_IN_A_LINE])
+    for start in range(0, len(cells), across):
+        grid.add_row(*cells[start : start + across])
     return grid
 
 
@@ -175,11 +175,12 @@ def _cases(board: Board, width: int, room: int) -> Table:
     table.add_column("现由谁持有", no_wrap=True, overflow="ellipsis", ratio=4)
     table.add_column("回执", no_wrap=True)
     lines = board.lines()
-    hidden = {line.number for line in lines if line.over}
-    hidden = set(sorted(hidden)[: max(0, len(lines) - room)])
-    if hidden:
-        table.caption = f"另有 {len(hidden)} 件已结，未显示 · {len(hidden)} more are over"
-    for line in [line for line in lines if line.number not in hidden][:room]:
+    excess = max(0, len(lines) - room)
+    hidden = {line.number for line in [line for line in lines if line.over][:excess]}
+    shown = [line for line in lines if line.number not in hidden][:room]
+    if excess:
+        table.caption = f"另有 {excess} 件未显示 · {excess} more are not shown"
+    for line in shown:
         row: list[RenderableType] = [str(line.number), line.item]
         if width >= _WIDE:
             row.append(line.tale)
