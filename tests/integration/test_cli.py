@@ -16,7 +16,7 @@ import pytest
 
 from protocol.identifiers import identity_check
 from routing.directory import AuthorityEntry
-from tests.command_line import asked, done, run
+from tests.command_line import Ending, asked, done, run
 from tests.homes import WUHAN, XIANGYANG, bureau, free_ports, operator, window
 from tests.integration.test_demo import eventually
 from tests.unit.routing.services import basis, implementation, item
@@ -52,11 +52,20 @@ class City:
         path.write_text(json.dumps(document), encoding="utf-8")
         return path
 
+    def serve_in_vain(self) -> Ending:
+        ended = subprocess.run(
+            self._serve, capture_output=True, text=True, check=False, timeout=DEADLINE_S
+        )
+        return Ending(ended.returncode, ended.stdout, ended.stderr)
+
+    @property
+    def _serve(self) -> list[str]:
+        return [sys.executable, str(ROOT / "run_node.py"), "serve", *map(str, self.config)]
+
     def serve(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, str(ROOT / "run_node.py"), "serve", *map(str, self.config)]
         with (self.home / "log").open("wb") as log:
             node = subprocess.Popen(
-                [*words, "--until-eof"], stdin=subprocess.PIPE, stdout=log, stderr=log
+                [*self._serve, "--until-eof"], stdin=subprocess.PIPE, stdout=log, stderr=log
             )
         eventually(lambda: b"local API" in (self.home / "log").read_bytes(), "it does not serve")
         return node
@@ -233,7 +242,7 @@ def test_what_the_node_refuses_is_told_with_its_remedy(cities: list[City]) -> No
 
 
 def test_a_second_start_of_the_same_node_is_told_who_has_the_address(cities: list[City]) -> None:
-    ended = run("serve", *cities[0].config)
+    ended = cities[0].serve_in_vain()
     assert ended.code != 0
     assert "->" in ended.err
     assert "Traceback" not in ended.err
@@ -244,6 +253,6 @@ def test_a_node_that_does_not_run_could_not_be_asked(tmp_path: Path) -> None:
     ended = run("show", "01a2042b-0ad3-713d-9f42-b91ba18567ac", *city.config)
     assert ended.code == 3
     assert "run_node.py serve" in ended.err
-    ended = run("serve", *city.config)
+    ended = city.serve_in_vain()
     assert ended.code == 2, "nothing was installed yet"
     assert "anchor.json" in ended.err
