@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from protocol.envelope import MessageReference, read_envelope
 from protocol.errors import RefusedError, UnavailableError
@@ -88,14 +88,6 @@ class Outcome(StrEnum):
     VALID = "valid"
     REFUSED = "refused"
     COULD_NOT_CHECK = "could-not-check"
-
-    @property
-    def exit_code(self) -> int:
-        """What a command ends with."""
-        return _EXIT_CODES[self]
-
-
-_EXIT_CODES: Final = {Outcome.VALID: 0, Outcome.REFUSED: 1, Outcome.COULD_NOT_CHECK: 3}
 
 
 @dataclass(frozen=True, slots=True)

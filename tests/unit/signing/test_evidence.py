@@ -141,10 +141,6 @@ def test_an_erased_part_is_reported_and_the_hand_over_stays_proven() -> None:
         assert report.proven[0].erased == erased
 
 
-def test_the_outcomes_are_the_exit_codes_of_a_command() -> None:
-    assert [outcome.exit_code for outcome in Outcome] == [0, 1, 3]
-
-
 # The form
 
 
