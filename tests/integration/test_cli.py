@@ -18,7 +18,7 @@ from protocol.identifiers import identity_check
 from routing.directory import AuthorityEntry
 from tests.command_line import Ending, asked, done, run
 from tests.homes import WUHAN, XIANGYANG, bureau, free_ports, operator, window
-from tests.integration.test_demo import eventually
+from tests.integration.test_demo import DEADLINE_S, eventually
 from tests.unit.routing.services import basis, implementation, item
 
 if TYPE_CHECKING:
