@@ -9,15 +9,17 @@ decides from the message and from rules of its own office; it does not know the 
 * a correction asked of us as the window: send what was asked for.
 * anything else: take note.
 
-Whatever happens to a node, a desk repeats its request unchanged under the same idempotency key, and
-an entry it did not report as done comes back when the lease ends.
+Whatever happens to a node, a desk repeats its request unchanged under the same idempotency key.
+Leases are short: one that a killed node gave and could not tell anybody of soon runs out. An entry
+that comes back while somebody is at work on it only brings a new lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from node.cli.local import LocalNode, NodeUnreachableError, ProblemError
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _RETRY_S: Final = 0.25
-_LEASE_S: Final = 30
+_LEASE_S: Final = 3
+_LOST: Final = "urn:tongban:problem:lease-lost"
 _POLL_S: Final = 0.1
 _DAY_MS: Final = 24 * 3600 * 1000
 _CORRECTION_DAYS: Final = 15
@@ -65,13 +68,18 @@ class Desk:
     api: LocalNode
     office: Office
     serial: int = 0
+    _leases: dict[str, str] = field(default_factory=dict)
 
     async def work(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 for entry in await insist(lambda: self.api.lease(seconds=_LEASE_S)):
-                    group.create_task(self._take(entry))
+                    message = str(entry["messageId"])
+                    in_work = message in self._leases
+                    self._leases[message] = str(entry["lease"])
+                    if not in_work:
+                        group.create_task(self._take(entry))
                 await asyncio.sleep(_POLL_S)
 
     async def _take(self, entry: Json) -> None:
@@ -84,8 +92,20 @@ class Desk:
                 await self._supplement(entry)
             case _:
                 pass  # the window takes note
-        sender, lease = str(entry["from"]["authority"]), str(entry["lease"])
-        await insist(lambda: self.api.done(str(entry["messageId"]), sender, lease))
+        await self._report_done(str(entry["messageId"]), str(entry["from"]["authority"]))
+
+    async def _report_done(self, message: str, sender: str) -> None:
+        """Under the lease we hold; if it ran out, the next one is ours as well."""
+        while True:
+            try:
+                await insist(partial(self.api.done, message, sender, self._leases[message]))
+            except ProblemError as problem:
+                if problem.document.get("type") != _LOST:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                del self._leases[message]
+                return
 
     # the authority
 
