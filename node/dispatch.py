@@ -265,6 +265,10 @@ class Dispatcher:
         answered = sort_answer(answer, self._context.federation.directory.trust)
         for trouble in answered.dropped:
             _log.warning("in an answer", peer=self._peer, dropped=trouble)
+        busy = sorted(
+            {hint.reason.code for hint in answered.hints.values() if isinstance(hint, BusyFrame)}
+        )
+        self.status = replace(self.status, trouble=f"busy: {', '.join(busy)}" if busy else None)
         work = []
         for errand in errands:
             reference = errand.message.reference

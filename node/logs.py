@@ -42,5 +42,7 @@ def set_up_logging(section: LogSection) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    # What strangers do to the HTTP parser is no event of ours, and comes with a traceback.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     # The libraries' own words, which are few.
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(message)s")

@@ -135,6 +135,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it could not write the last time, for operators; None while all is well."""
+        ...
+
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a read-only query on committed state.
 

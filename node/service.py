@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -117,6 +119,10 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
     directory, here = federation.directory, config.node.id
     kinds = frozenset(kind.name for kind in KINDS)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_alone(config.store.path))
+        if not config.store.path.exists():
+            # Right on the first start only: whoever lost the file lost what was acknowledged.
+            _log.warning("new store: nothing was kept here before", path=str(config.store.path))
         store = SqliteStore(
             SqliteEngine(config.store.path, keys), group_limit=config.limits.group_size
         )
@@ -208,6 +214,30 @@ async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await task
+
+
+@contextlib.contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """One process serves a home: two would not know of each other's queue and receipts."""
+    path = store.with_name(f"{store.name}.lock")
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        what = f"cannot be made: {error.strerror or error}"
+        remedy = "make its folder, or check the disk and who may write there"
+        raise ConfigError([Problem(path, None, what, remedy)]) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        what = "another process serves this home already"
+        raise ConfigError(
+            [Problem(path, None, what, "stop it first; it may be `serve`")]
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

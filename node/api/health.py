@@ -53,6 +53,7 @@ class HealthApi:
                 "environment": context.rules.environment,
                 "clock": written(context.clock.now_ms()),
                 "directory": provinces,
+                "store": {"trouble": context.store.trouble},
                 "peers": peers,
             }
         )

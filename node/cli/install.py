@@ -17,10 +17,11 @@ from node.cli.documents import NAMES, check_files, read_anchor, read_file, read_
 from node.cli.ending import CommandError, Exit
 from node.cli.output import write
 from node.config import load_config
+from protocol.errors import TongbanError
 from routing.directory import DIRECTORY_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from node.cli.documents import DocumentFile
     from node.config import Config
@@ -41,7 +42,7 @@ def install(
     settings = load_config(config)
     trusted = _anchor_of(settings, anchor)
     fresh = [read_file(path) for path in files]
-    there = _installed(settings)
+    there = _installed(settings, fresh)
     replaced = {id(old) for new in fresh for old in there if _same_publisher(old, new)}
     stay = [old.path for old in there if id(old) not in replaced]
     check_files([*files, *stay], trusted)
@@ -78,11 +79,21 @@ def _anchor_of(settings: Config, given: Path | None) -> TrustAnchor:
     return anchor
 
 
-def _installed(settings: Config) -> list[DocumentFile]:
+def _installed(settings: Config, fresh: Sequence[DocumentFile]) -> list[DocumentFile]:
+    """What lies in the home; a damaged file that one of the fresh ones replaces does not count."""
     found: list[DocumentFile] = []
+    replacing = {f"{NAMES[new.kind]}-{new.payload.publisher}.json" for new in fresh}
     for path in (*settings.trust.directories, *settings.trust.catalogue):
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        found += [read_file(file) for file in files if file.exists()]
+        for file in files:
+            if not file.exists():
+                continue
+            try:
+                found.append(read_file(file))
+            except TongbanError:
+                if file.name not in replacing:
+                    raise
+                write(f"已损坏，将被替换 damaged, to be replaced: {file}")
     return found
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
 
+import structlog
+
 from node.store.merge import first_group
 from node.store.sqlite_engine import READERS, Done, Failed, Outcome, SqliteEngine
 from protocol.errors import UnavailableError
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.ports import Unit
+
+_log = structlog.get_logger()
 
 __all__ = ["GROUP_LIMIT", "QUEUE_LIMIT", "InlineStore", "SqliteEngine", "SqliteStore"]
 
@@ -76,6 +80,7 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._unanswered = 0
+        self._trouble: str | None = None
         self._closing = False
         self._readers = ThreadPoolExecutor(READERS, "store-read")
         self._folder = ThreadPoolExecutor(1, "store-fold")
@@ -146,8 +151,18 @@ class SqliteStore:
 
     # --- in the event loop again
 
+    @property
+    def trouble(self) -> str | None:
+        """See `node.ports.Store.trouble`."""
+        return self._trouble
+
     def _answer(self, group: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
         self._unanswered -= len(group)
+        before, self._trouble = self._trouble, _trouble_in(outcomes, self._trouble)
+        if self._trouble is not None and before is None:
+            _log.error("store unavailable: nothing is acknowledged", why=self._trouble)
+        elif self._trouble is None and before is not None:
+            _log.warning("store available again")
         for job, outcome in zip(group, outcomes, strict=True):
             if not job.answer.done():  # cancelled
                 job.answer.set_result(outcome)
@@ -159,13 +174,20 @@ class InlineStore:
     def __init__(self, engine: SqliteEngine) -> None:
         """Use this engine, which `close` also closes."""
         self._engine = engine
+        self._trouble: str | None = None
 
     async def run(self, unit: Unit[T]) -> T:
         """See `node.ports.Store.run`."""
         (outcome,) = self._engine.run_group([unit])
+        self._trouble = _trouble_in([outcome], self._trouble)
         if self._engine.fold_due:
             self._engine.fold()
         return cast("T", _result(outcome))
+
+    @property
+    def trouble(self) -> str | None:
+        """See `node.ports.Store.trouble`."""
+        return self._trouble
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """See `node.ports.Store.read`."""
@@ -174,6 +196,17 @@ class InlineStore:
     async def close(self) -> None:
         """Close the file."""
         self._engine.close()
+
+
+def _trouble_in(outcomes: Sequence[Outcome], before: str | None) -> str | None:
+    """What a group says of the store: it failed, it wrote, or nothing new."""
+    for outcome in outcomes:
+        if isinstance(outcome, Done):
+            return None
+        error = outcome.error
+        if isinstance(error, UnavailableError) and error.reason is Reason.STORE_UNAVAILABLE:
+            return error.detail
+    return before
 
 
 def _result(outcome: Outcome) -> object:

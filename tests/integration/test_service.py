@@ -216,3 +216,21 @@ async def test_the_local_listener_is_on_loopback_and_speaks_no_tls(homes: Homes)
             await session.get(service.url.replace("http:", "https:") + "/v1/openapi.json")
         async with session.get(f"{service.url}/v1/openapi.json") as response:
             assert response.status == 200
+
+
+@in_loop
+async def test_one_process_serves_a_home(homes: Homes) -> None:
+    """Two on one store would not know of each other's queue and receipts."""
+    config = homes.config(WUHAN)
+    other = config.model_copy(
+        update={
+            "peers": config.peers.model_copy(update={"port": 0}),
+            "local": config.local.model_copy(update={"port": 0}),
+        }
+    )
+    async with running(config):
+        with pytest.raises(ConfigError, match="another process serves this home"):
+            async with running(other):
+                pass
+    async with running(config):
+        pass

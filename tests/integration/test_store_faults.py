@@ -106,12 +106,14 @@ def test_a_full_disk_refuses_and_serves_again_when_there_is_room(tmp_path: Path)
             assert isinstance(error, UnavailableError)
             assert error.reason is Reason.STORE_UNAVAILABLE
             assert "disk is full" in str(error)
+        assert "disk is full" in (store.trouble or "")
         assert {node for (node,) in on_disk(path, "SELECT node FROM peer")} == done
         set_room("PRAGMA max_page_count = 20000")
         again = [name for name in names if name not in done]
         assert again == await asyncio.gather(
             *(store.run(unit(peer(name), answer(name, 2_000), result=name)) for name in again)
         )
+        assert store.trouble is None
         await store.close()
 
     asyncio.run(main())

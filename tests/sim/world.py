@@ -77,6 +77,10 @@ class SimStore:
     async def read(self, query: Callable[[Connection], T]) -> T:
         return await self._inner.read(query)
 
+    @property
+    def trouble(self) -> str | None:
+        return self._inner.trouble
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -169,6 +169,14 @@ def test_nothing_is_installed_without_an_anchor_or_under_another(desk: Desk) -> 
     assert run(*words).code == 1, "an anchor is replaced by hand, never by a command"
 
 
+def test_a_damaged_file_is_replaced_by_installing_a_good_one(desk: Desk) -> None:
+    desk.install(desk.directory)
+    installed = desk.home / "directories" / "directory-42.json"
+    installed.write_bytes(installed.read_bytes()[:500])
+    assert "已损坏" in desk.install(desk.directory)
+    assert installed.read_bytes() == desk.directory.read_bytes()
+
+
 def test_an_older_version_is_not_installed(desk: Desk) -> None:
     old = desk.folder / "old.json"
     old.write_bytes(desk.directory.read_bytes())
