@@ -230,7 +230,9 @@ class Run:
             config = f"--config {_relative(site.config)}"
             table.add_row(f"  {site.name}", site.node.id, site.api().url, config)
         self.console.print(table)
-        self._say("例如 for example: .venv/bin/python run_node.py ping 430600 --config …/node.toml")
+        origin, *_, target = federation.sites.values()
+        words = f"run_node.py ping {target.node.id} --config {_relative(origin.config)}"
+        self._say(f"例如 for example: .venv/bin/python {words}")
         self._say("停止 stop: Ctrl-C")
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
