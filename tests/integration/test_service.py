@@ -20,7 +20,7 @@ from tests.loops import in_loop
 from tests.samples import WIDOW
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.desk import Json
 
@@ -234,3 +234,55 @@ async def test_one_process_serves_a_home(homes: Homes) -> None:
                 pass
     async with running(config):
         pass
+
+
+async def served(homes: Homes, node: str, meet: Callable[[], Awaitable[None]]) -> str:
+    """Everything `run_node.py serve` says while something happens to it."""
+    config = homes.folder / node / "node.toml"
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "run_node.py", "serve", "-c", str(config)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said = await says(child, "stop: Ctrl-C")
+        await meet()
+    finally:
+        child.terminate()
+    rest, _ = await child.communicate()
+    return "".join(said) + rest.decode()
+
+
+STRANGE = (
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /v1/pings HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+    bytes(range(256)) * 80 + b"\r\n\r\n",
+)
+
+
+@in_loop
+async def test_what_strangers_send_to_the_local_port_fills_no_log(homes: Homes) -> None:
+    config = homes.config(WUHAN)
+
+    async def meet() -> None:
+        for octets in STRANGE:
+            reader, writer = await asyncio.open_connection(config.local.host, config.local.port)
+            writer.write(octets)
+            assert (await reader.read(12)).startswith(b"HTTP/1.")
+            writer.close()
+
+    said = await served(homes, WUHAN, meet)
+    assert "Traceback" not in said
+    assert "Error handling request" not in said
+
+
+@in_loop
+async def test_a_home_without_its_store_says_so_at_the_start(homes: Homes) -> None:
+    async def nothing() -> None:
+        return
+
+    assert "new store" in await served(homes, WUHAN, nothing)
+    assert "new store" not in await served(homes, WUHAN, nothing)
+    homes.config(WUHAN).store.path.unlink()
+    assert "new store" in await served(homes, WUHAN, nothing)

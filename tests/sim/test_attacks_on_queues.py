@@ -152,6 +152,26 @@ def test_a_peer_that_asks_for_patience_gets_no_more_than_the_timetable_has(
     play(tmp_path, scene)
 
 
+def test_why_a_peer_is_busy_can_be_seen_where_it_is_waited_for(tmp_path: Path) -> None:
+    """A peer whose disk is full answers every call: without its word nobody would know."""
+
+    async def scene(stage: Stage) -> None:
+        node, destination = stage.node(WUHAN), stage.node(EZHOU)
+        node.peers[EZHOU] = busy(0, Reason.STORE_UNAVAILABLE)
+        await node.run()
+        filed = await node.ping(EZHOU)
+        await sleep(1)
+        (status,) = node.engine.peers()
+        assert (status.failures, status.trouble) == (0, "busy: store-unavailable")
+        node.reaches(destination)
+        await sleep(1 + DELIVERY.cap_ms / 1000)
+        assert await node.standing(filed) == "received"
+        (status,) = node.engine.peers()
+        assert status.trouble is None
+
+    play(tmp_path, scene)
+
+
 @pytest.mark.parametrize("peers", [{}, {XIANGYANG: busy(0)}], ids=["peer away", "peer busy"])
 def test_a_clock_that_was_wrong_for_a_minute_stops_nothing(
     tmp_path: Path, peers: dict[str, Handler]
