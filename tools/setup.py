@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -25,7 +26,14 @@ VENV_PYTHON: Final = VENV / "bin" / "python"
 STAMP: Final = VENV / "tongban-setup.json"
 LOCKS: Final = {"demo": ROOT / "requirements.lock", "test": ROOT / "requirements-dev.lock"}
 # command -> Debian's package; the tests check our signatures against these
-DEBIAN_TOOLS: Final = {"git": "git", "openssl": "openssl", "xmlsec1": "xmlsec1"}
+DEBIAN_TOOLS: Final = {
+    "git": "git",
+    "javac": "default-jdk-headless",
+    "openssl": "openssl",
+    "xmlsec1": "xmlsec1",
+}
+# Debian keeps the server's programs, one folder per version, out of the path.
+POSTGRES: Final = ("/usr/lib/postgresql/*/bin/postgres", "postgresql")
 
 
 def say(line: str) -> None:
@@ -72,6 +80,9 @@ def apt_install(packages: list[str], purpose: str) -> None:
 def install_debian_tools() -> None:
     """Install the programs the tests compare with, where they are missing."""
     missing = [package for tool, package in DEBIAN_TOOLS.items() if shutil.which(tool) is None]
+    pattern, package = POSTGRES
+    if not glob.glob(pattern):  # noqa: PTH207 -- an absolute pattern
+        missing.append(package)
     if missing:
         apt_install(missing, "the test run")
 
