@@ -105,6 +105,8 @@ def _node_id(value: str) -> str:
 
 
 def _https_url(value: str) -> str:
+    if not value:
+        return value
     url = _URL.fullmatch(value)
     if url is None or int(url["port"] or 1) > _MAX_PORT:
         message = "not of the form https://host:port"
@@ -165,8 +167,12 @@ class PeersSection(_Table):
     url: Annotated[
         str,
         AfterValidator(_https_url),
-        Key("对端访问本节点的地址", "where peers reach this node", "https://node.example:8443"),
-    ]
+        Key(
+            "对端访问本节点的地址；空：对端无法呼叫本节点，由本节点向外呼叫",
+            "where peers reach this node; empty: they cannot, it calls them",
+            "https://node.example:8443",
+        ),
+    ] = ""
 
 
 class LocalSection(_Table):

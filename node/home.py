@@ -65,7 +65,7 @@ class NewNode:
         authorities: USCCs of those the node will speak for: each gets a key for envelopes and one
             for its part of the catalogue.
         serves: Regions it serves.
-        url: Where peers reach it, https://host:port.
+        url: Where peers reach it, https://host:port; None if they cannot.
         role: node or hub.
         forwards_for: Of a hub: the region prefixes.
         suite: What all its keys sign with.
@@ -80,7 +80,7 @@ class NewNode:
     operator: str
     authorities: tuple[str, ...]
     serves: tuple[str, ...]
-    url: str
+    url: str | None
     role: Literal["node", "hub"] = "node"
     forwards_for: tuple[str, ...] = ()
     suite: Suite = Suite.SM2_SM3
@@ -172,8 +172,8 @@ def _keys(folder: Path, new: NewNode, entropy: Entropy, now_ms: int) -> FileKeyS
 def _identity(folder: Path, new: NewNode, now_ms: int) -> TlsIdentity:
     if (folder / CERTIFICATE_FILE).exists():
         return load_identity(folder, new.node)
-    host = new.url.removeprefix("https://").rpartition(":")[0].strip("[]")
-    return create_identity(folder, new.node, [host], now_ms)
+    host = (new.url or "").removeprefix("https://").rpartition(":")[0].strip("[]")
+    return create_identity(folder, new.node, [host] if host else [], now_ms)
 
 
 def _facts(new: NewNode, keys: FileKeyStore, identity: TlsIdentity) -> NodeFacts:
@@ -210,7 +210,7 @@ def _config(new: NewNode) -> dict[str, dict[str, object]]:
             "environment": new.environment,
             "suite": new.suite.value,
         },
-        "peers": {"host": new.peers_host, "port": new.peers_port, "url": new.url},
+        "peers": {"host": new.peers_host, "port": new.peers_port, "url": new.url or ""},
         "local": {"port": new.local_port, "token_file": TOKEN_FILE},
         "trust": {
             "anchor": new.anchor,

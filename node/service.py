@@ -86,8 +86,8 @@ class Service:
         """
         federation = await asyncio.to_thread(self._trust.load)
         directory, here = federation.directory, self.config.node.id
-        self._listener.update_peers(_pins(directory, here))
-        await self._transport.update_peers(_endpoints(directory, here))
+        self._listener.update_peers(pins(directory, here))
+        await self._transport.update_peers(dialled(directory, here))
         self.engine.context.federation = federation
         _log.info("trust reloaded", versions=_versions(directory))
 
@@ -137,13 +137,13 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             federation=federation,
             lifetime_ms=config.limits.lifetime_days * _DAY_MS,
         )
-        transport = HttpsTransport(identity, _endpoints(directory, here))
+        transport = HttpsTransport(identity, dialled(directory, here))
         stack.push_async_callback(transport.close)
         engine = Engine(context, transport)
         limits = ListenerLimits(
             posts=config.limits.posts, posts_per_peer=config.limits.posts_per_peer
         )
-        listener = PeerListener(engine.exchange, identity, _pins(directory, here), limits)
+        listener = PeerListener(engine.exchange, identity, pins(directory, here), limits)
         work = asyncio.create_task(engine.run())
         stack.push_async_callback(_cancelled, work)
         stack.push_async_callback(listener.stop)
@@ -160,7 +160,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             "serving",
             node=here,
             environment=config.node.environment,
-            peers=config.peers.url,
+            peers=config.peers.url or None,
             local=service.url,
             versions=_versions(directory),
         )
@@ -276,13 +276,18 @@ def _linked(directory: Directory, here: str) -> list[NodeEntry]:
     return [node for node in directory.nodes.values() if directory.linked(here, node.id)]
 
 
-def _pins(directory: Directory, here: str) -> dict[str, bytes]:
+def pins(directory: Directory, here: str) -> dict[str, bytes]:
     """Who may connect: nobody but those we are linked with."""
     return {node.id: node.certificate for node in _linked(directory, here)}
 
 
-def _endpoints(directory: Directory, here: str) -> dict[str, Endpoint]:
-    return {node.id: Endpoint(node.url, node.certificate) for node in _linked(directory, here)}
+def dialled(directory: Directory, here: str) -> dict[str, Endpoint]:
+    """Who can be dialled."""
+    return {
+        node.id: Endpoint(node.url, node.certificate)
+        for node in _linked(directory, here)
+        if node.url is not None
+    }
 
 
 def _versions(directory: Directory) -> dict[str, int]:

@@ -96,6 +96,9 @@ class AuthorityEntry(Entry):
 class NodeEntry(Entry):
     """A node or hub: where it listens, its TLS certificate, what it serves and forwards for.
 
+    A node without `url` cannot be dialled: it calls its peers and fetches what waits for it, or is
+    reached by another carrier (DI-3).
+
     `forwards_for` holds region prefixes and is for hubs. Prefixes of the own province count for
     everyone; others (messages it brings in from outside) count only inside the own province.
     """
@@ -104,7 +107,7 @@ class NodeEntry(Entry):
     name: Text
     role: Literal["node", "hub"]
     operator: Uscc
-    url: Annotated[str, AfterValidator(_url)]
+    url: Annotated[str, AfterValidator(_url)] | None
     certificate: Annotated[Octets, AfterValidator(_certificate)]
     serves: tuple[RegionCode, ...]
     forwards_for: tuple[Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,5}$")], ...]

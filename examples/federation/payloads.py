@@ -33,12 +33,12 @@ class NodeFacts:
     """What a node has only once it exists.
 
     Attributes:
-        url: Where it listens for peers, ``https://host:port``.
+        url: Where it listens for peers, ``https://host:port``; None if it only calls out.
         certificate: Its TLS certificate, DER.
         keys: Its registered keys: receipt, ping, and those of its authorities.
     """
 
-    url: str
+    url: str | None
     certificate: bytes
     keys: tuple[KeyEntry, ...]
 

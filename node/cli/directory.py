@@ -24,7 +24,7 @@ from node.cli.documents import (
 )
 from node.cli.ending import CommandError, Exit
 from node.cli.install import install
-from node.cli.output import AsJson, write, write_json, write_table
+from node.cli.output import NOT_DIALLED, AsJson, write, write_json, write_table
 from node.clock import SystemClock, SystemEntropy
 from node.keystore import FileKeyStore
 from node.request import NodeFacts, read_request
@@ -152,7 +152,7 @@ def admit(
     )
     check_directory(changed.model_copy(update={"issued_ms": now_ms, "expires_ms": now_ms + 1}))
     _write_draft(publisher, changed)
-    write(f"已接纳 admitted {node} {facts.node.name}  {facts.node.url}")
+    write(f"已接纳 admitted {node} {facts.node.name}  {facts.node.url or NOT_DIALLED}")
     write(f"证书 certificate SHA-256 {facts.node.certificate_digest.hex()}")
     for row in facts.keys:
         write(f"密钥 key {row.use:9} {row.owner:18} {row.id}")
@@ -206,7 +206,10 @@ def show(
     write(f"{payload.name} {payload.prefix}  {payload.environment}  版本 version {payload.version}")
     write(f"有效至 until {format_instant(payload.expires_ms)}  {checked}")
     write()
-    nodes = ((row.id, row.name, row.role, row.url, ",".join(row.serves)) for row in payload.nodes)
+    nodes = (
+        (row.id, row.name, row.role, row.url or NOT_DIALLED, ",".join(row.serves))
+        for row in payload.nodes
+    )
     write_table(("节点 node", "名称 name", "角色 role", "地址 url", "服务 serves"), nodes)
     write()
     authorities = (

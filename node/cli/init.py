@@ -31,8 +31,12 @@ def init(
         str, typer.Option(help="运行机关的统一社会信用代码 · USCC of its operator")
     ],
     url: Annotated[
-        str, typer.Option(help="对端访问的地址 · where peers reach it: https://host:port")
-    ],
+        str | None,
+        typer.Option(
+            help="对端访问的地址；只能向外呼叫的节点不给"
+            " · where peers reach it: https://host:port; left out, it calls them"
+        ),
+    ] = None,
     authority: Annotated[
         list[str] | None,
         typer.Option(

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 from rich.cells import cell_len
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+NOT_DIALLED: Final = "只向外呼叫 calls out only"
+"""What stands in place of the address of a node that peers cannot reach."""
 
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="结果为 JSON，供程序读取 · the result as JSON, for programs")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.asking import CONFIG_NAME, ConfigFile
-from node.cli.output import progress
+from node.cli.output import NOT_DIALLED, progress
 from node.config import load_config
 from node.logs import set_up_logging
 from node.service import serve as serve_node
@@ -50,7 +50,8 @@ def serve(
 
 def _tell(service: Service) -> None:
     node = service.config.node
-    progress(f"{node.name} {node.id} 已启动 serves  peers {service.config.peers.url}")
+    peers = service.config.peers.url or NOT_DIALLED
+    progress(f"{node.name} {node.id} 已启动 serves  peers {peers}")
     progress(f"  本地接口 local API {service.url}")
     progress("  停止 stop: Ctrl-C; 重读签名文件 reload signed files: SIGHUP")
 

@@ -77,6 +77,15 @@ def test_the_request_says_what_the_directory_has_to_list(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.spec("DI-3")
+def test_a_node_that_cannot_be_dialled_asks_to_be_listed_without_an_address(
+    tmp_path: Path,
+) -> None:
+    home = make(tmp_path / "wuhan", url=None)
+    assert read_request(home.request.read_bytes()).node.url is None
+    assert load_config(home.config).peers.url == ""
+
+
 @pytest.mark.parametrize("lost", ["node.toml", "request.json", "local.token", "tls/node.crt"])
 def test_a_try_that_was_cut_short_is_gone_on_with(tmp_path: Path, lost: str) -> None:
     home = make(tmp_path / "wuhan")

@@ -449,6 +449,14 @@ def test_a_link_across_provinces_counts_only_if_both_list_it() -> None:
     assert merged(HUBEI, both).linked("430600", "420700")
 
 
+@pytest.mark.spec("DI-3")
+def test_nodes_that_cannot_be_dialled_are_linked_all_the_same() -> None:
+    silent = [node(row, url=None) for row in ("420100", "420600")]
+    view = merged(province("42", silent, links=[("420100", "420600")]))
+    assert [row.url for row in view.nodes.values()] == [None, None]
+    assert view.linked("420100", "420600"), "another carrier may serve the link"
+
+
 def test_a_link_inside_a_province_is_listed_once() -> None:
     assert merged(changed(HUBEI, links=(("420700", "420600"),))).linked("420600", "420700")
 
