@@ -66,20 +66,15 @@ def parse_canonical(octets: bytes, max_octets: int) -> etree._Element:
         detail = "has no exclusive c14n: a relative namespace name"
         raise RefusedError(Reason.NOT_CANONICAL, detail) from error
     if canonical != octets:
-        raise RefusedError(Reason.NOT_CANONICAL, _first_difference(octets, canonical))
+        place = first_difference(octets, canonical)
+        raise RefusedError(Reason.NOT_CANONICAL, f"differs from exclusive c14n at octet {place}")
     return root
 
 
-def _first_difference(octets: bytes, canonical: bytes) -> str:
-    place = next(
-        (
-            i
-            for i, (ours, theirs) in enumerate(zip(octets, canonical, strict=False))
-            if ours != theirs
-        ),
-        min(len(octets), len(canonical)),
-    )
-    return f"differs from exclusive c14n at octet {place}"
+def first_difference(left: bytes, right: bytes) -> int:
+    """Where two different strings of octets part: an index, or the shorter one's length."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def escape_text(text: str) -> str:

@@ -4,8 +4,9 @@ The steps, in this order; nothing after step 4 is believed before step 9 holds:
 
     1.  size and wire form: the octets are their own exclusive c14n          LI-1 WF-1 WF-2
     2.  the signature is the template and nothing else                       SG-1 SG-2 SG-3
-    3.  header and manifest follow the schema; the kind is published; a case
-        message names its case and a ping none                               EN-1 EN-2 EN-4
+    3.  header and manifest follow the schema, in the one form a writer gives
+        them; the kind is published; a case message names its case and a ping
+        none                                                                 EN-1 EN-2 EN-4 EN-5
     4.  the environment is ours                                              EN-3
     5.  the key is in the trust set (else: transient, the directory may be old)    TR-1
     6.  suite, use, owner and node are those the key is registered for       SG-4 SG-6 SG-7
@@ -26,11 +27,11 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protocol.envelope import Envelope, Environment, read_envelope
+from protocol.envelope import Envelope, Environment, read_envelope, write_content
 from protocol.errors import RefusedError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_ENVELOPE_OCTETS
 from protocol.reasons import Reason
-from protocol.wire import parse_canonical
+from protocol.wire import first_difference, parse_canonical
 from signing.keys import KeyUse
 from signing.profile import SignedContent, take_apart
 from signing.suites import Suite, digest
@@ -104,6 +105,11 @@ def verify_envelope(
     signed = take_apart(octets, root)
     # 3 schema and kind
     envelope = read_envelope(root, rules.schemas)
+    # White space between elements and prefixes are canonical too, and pass a schema.
+    written = write_content(envelope)
+    if written != signed.content:
+        place = first_difference(signed.content, written)
+        raise RefusedError(Reason.NOT_CANONICAL, f"not as a writer has it, from octet {place}")
     header = envelope.header
     if header.kind not in rules.kinds:
         raise RefusedError(Reason.KIND_UNKNOWN, header.kind)

@@ -153,7 +153,11 @@ def envelope(
 
 def sign_envelope(unsigned: Envelope, secret: PrivateKey) -> bytes:
     """The octets on the wire, signed with this key whoever it belongs to."""
-    content = write_content(unsigned)
+    return sign_content(write_content(unsigned), secret)
+
+
+def sign_content(content: bytes, secret: PrivateKey) -> bytes:
+    """The octets on the wire for canonical content, whatever it says."""
     message_digest = digest(secret.suite, content)
     signature = secret.sign(signed_info(secret.suite, message_digest))
     return attach(content, secret.suite, message_digest, signature)

@@ -4,12 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from lxml import etree
 
-from protocol.envelope import Address, Sender
+from protocol.envelope import CLOSING_TAG, Address, Sender, read_envelope, write_content
 from protocol.errors import RefusedError, TongbanError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS
 from protocol.reasons import Reason
 from signing.keys import KeyUse
+from signing.profile import DS
 from signing.suites import Suite
 from signing.trust import TrustSet
 from signing.verify import check_part, verify_envelope
@@ -29,6 +31,7 @@ from tests.messages import (
     make_key,
     message_id,
     rules,
+    sign_content,
     sign_envelope,
     signed_by_sender,
     verified,
@@ -63,6 +66,11 @@ def registered(**changes: Any) -> Keys:
         for record in KEYS.records
     ]
     return Keys(records, KEYS.secrets)
+
+
+def unsigned(content: bytes) -> bytes:
+    """The content with an empty Signature, as the schema wants one."""
+    return content.replace(CLOSING_TAG, f'<ds:Signature xmlns:ds="{DS}"/>'.encode() + CLOSING_TAG)
 
 
 def signed_with(use: KeyUse, node: str) -> bytes:
@@ -117,6 +125,29 @@ def test_step_3_a_case_for_messages_of_cases_and_for_no_ping() -> None:
     assert "ping" in refused(Reason.SCHEMA_INVALID, signed_by_sender(ping, KEYS))
     loose = envelope(KEYS, case=None)
     assert "case.submit" in refused(Reason.SCHEMA_INVALID, signed_by_sender(loose, KEYS))
+
+
+@pytest.mark.spec("EN-5")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<Kind>", b"\n<Kind>"),
+        (b"</Header>", b"</Header> "),
+        (b"<Trace>", b'<e:Trace xmlns:e="urn:tongban:envelope:1">'),
+    ],
+    ids=["line feed", "space", "prefix"],
+)
+def test_step_3_header_and_manifest_have_one_written_form(old: bytes, new: bytes) -> None:
+    """Canonical, in the schema and signed by its sender; and still a second spelling."""
+    message = envelope(KEYS, trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    content = write_content(message).replace(old, new)
+    if b"e:Trace" in new:
+        content = content.replace(b"</Trace>", b"</e:Trace>")
+    assert read_envelope(etree.fromstring(unsigned(content)), rules().schemas) == message
+    caught = failure(sign_content(content, KEYS.secrets[SENDER.key]))
+    assert isinstance(caught, RefusedError)
+    assert caught.reason is Reason.NOT_CANONICAL
+    assert "octet" in caught.detail
 
 
 def test_step_4_environment() -> None:
