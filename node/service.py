@@ -31,7 +31,9 @@ from node.context import NodeContext
 from node.engine import Engine
 from node.federation import Trust
 from node.keystore import FileKeyStore
-from node.store.sqlite import SqliteEngine, SqliteStore
+from node.store.engine import StoreEngine
+from node.store.sqlite import SqliteDatabase
+from node.store.stores import ThreadedStore
 from node.tls import load_identity
 from protocol.bodies import KINDS
 from protocol.errors import TongbanError
@@ -123,8 +125,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         if not config.store.path.exists():
             # Right on the first start only: whoever lost the file lost what was acknowledged.
             _log.warning("new store: nothing was kept here before", path=str(config.store.path))
-        store = SqliteStore(
-            SqliteEngine(config.store.path, keys), group_limit=config.limits.group_size
+        store = ThreadedStore(
+            StoreEngine(SqliteDatabase(config.store.path), keys),
+            group_limit=config.limits.group_size,
         )
         stack.push_async_callback(store.close)
         context = NodeContext(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from node.keystore import FileKeyStore
 from node.ports import Decision, Delete, Insert, Row, Unit, Upsert
 from node.store import schema
-from node.store.sqlite import SqliteEngine
+from node.store.engine import StoreEngine
+from node.store.sqlite import SqliteDatabase
 from signing.keys import KeyUse, SigningRequest
 from signing.suites import Suite
 
@@ -32,11 +33,19 @@ def key_store(directory: Path) -> FileKeyStore:
     return store
 
 
-def engine_at(path: Path, **options: Any) -> SqliteEngine:
+def engine_at(path: Path, **options: Any) -> StoreEngine:
     """An engine on this file; its keys stand beside it."""
     directory = path.parent / "keys"
     keys = FileKeyStore(directory) if directory.exists() else key_store(directory)
-    return SqliteEngine(path, keys, **options)
+    return StoreEngine(SqliteDatabase(path, **options), keys)
+
+
+def writer_of(engine: StoreEngine) -> Connection:
+    """The connection that writes, of an engine on SQLite."""
+    database = engine._database
+    assert isinstance(database, SqliteDatabase)
+    assert database._writer is not None
+    return database._writer
 
 
 def unit(*rows: Row, result: object = None, keys: Sequence[str] = ()) -> Unit[Any]:

@@ -1,219 +1,283 @@
-"""The store on SQLite as the engine sees it: two shells over one `SqliteEngine`.
+"""The store's database on SQLite: one file, one writing connection, a few reading ones.
 
-* `SqliteStore`, for production: one thread writes. While a group is committed, units arrive; those
-  that wait are the next group. Nothing is delayed to make a group larger: under little load a unit
-  goes alone and at once, under much load a commit is shared by hundreds.
-* `InlineStore`, for the simulation: the same SQL on a real file in the calling task, without
-  threads, so that a run repeats. A crash is `close`, which strands whoever still
-  holds the store, and a new engine on the same file.
+The write-ahead log keeps readers and the writer out of each other's way; `synchronous=FULL` makes
+every commit wait for the disk; the log is folded into the database beside the writer.
 """
 
 from __future__ import annotations
 
-import asyncio
-import queue
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Final, cast
 
-import structlog
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    QueuePool,
+    create_engine,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from node.store.merge import first_group
-from node.store.sqlite_engine import READERS, Done, Failed, Outcome, SqliteEngine
-from protocol.errors import UnavailableError
+from node.ports import Update
+from node.store import schema
+from node.store.database import READERS, AwayError
+from node.store.merge import statement_of
+from protocol.errors import LocalUseError, UnavailableError
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from sqlalchemy import Connection
+    from node.store.merge import Batch, Shape
 
-    from node.ports import Unit
+SCHEMA_VERSION: Final = 1
+BUSY_MS: Final = 5_000  # how long to wait for another process that writes
 
-_log = structlog.get_logger()
+_FOLD_ROWS: Final = 2_000  # rows written until the log is folded into the database
+_LONG_LOG_PAGES: Final = 16_384  # 64 MiB: the writer has to pause, or the log never starts anew
+_FOLD_BUSY_MS: Final = 100  # a slow reader may hold up a fold, a fold may not hold up the writer
 
-__all__ = ["GROUP_LIMIT", "QUEUE_LIMIT", "InlineStore", "SqliteEngine", "SqliteStore"]
-
-T = TypeVar("T")
-
-GROUP_LIMIT: Final = 256  # units; the gain is flat from here, the wait of the first one is not
-QUEUE_LIMIT: Final = 4096  # units without an answer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """A unit and where its outcome goes."""
-
-    unit: Unit[Any]
-    answer: asyncio.Future[Outcome]
-
-    @property
-    def keys(self) -> frozenset[str]:
-        return self.unit.keys
+# What SQLite says when the statement is wrong; everything else is the disk, or somebody else on it.
+_OUR_FAULT: Final = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_READONLY,  # a unit or query that writes; a read-only disk fails at BEGIN
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_MISUSE,
+    sqlite3.SQLITE_RANGE,
+}
 
 
-class SqliteStore:
-    """A `Store`: one writing thread behind a bounded queue, a few reading ones beside it.
+class SqliteDatabase:
+    """A `Database` in one file."""
 
-    Units that share a key run in the order of their `run`. A caller that is cancelled gets no
-    answer; its unit runs all the same.
-    """
-
-    def __init__(
-        self,
-        engine: SqliteEngine,
-        *,
-        queue_limit: int = QUEUE_LIMIT,
-        group_limit: int = GROUP_LIMIT,
-    ) -> None:
-        """Start the writer; to be called in the event loop that the store serves.
+    def __init__(self, path: Path, *, busy_ms: int = BUSY_MS, durable: bool = True) -> None:
+        """Open the file; make it, with its tables, if it is not there.
 
         Args:
-            engine: Opened; belongs to the store from here on, which also closes it.
-            queue_limit: How many units may be without an answer.
-            group_limit: How many units one commit may carry.
+            path: The database file, on a local disk.
+            busy_ms: How long to wait for another process that writes, milliseconds.
+            durable: False for the simulation only: faster, but a power cut loses acknowledged rows.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE: it cannot be opened, or another version wrote it.
         """
-        self._engine = engine
-        self._queue_limit = queue_limit
-        self._group_limit = group_limit
-        self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._unanswered = 0
-        self._trouble: str | None = None
-        self._closing = False
-        self._readers = ThreadPoolExecutor(READERS, "store-read")
-        self._folder = ThreadPoolExecutor(1, "store-fold")
-        self._folding: Future[None] | None = None
-        self._writer = Thread(target=self._write, name="store-write", daemon=True)
-        self._writer.start()
-
-    async def run(self, unit: Unit[T]) -> T:
-        """See `node.ports.Store.run`."""
-        if self._closing:
-            raise UnavailableError(Reason.STORE_UNAVAILABLE, "the node is stopping")
-        if self._unanswered >= self._queue_limit:
-            detail = f"{self._unanswered} units of work wait for the store"
-            raise UnavailableError(Reason.OVERLOADED, detail)
-        answer: asyncio.Future[Outcome] = self._loop.create_future()
-        self._unanswered += 1
-        self._queue.put(_Job(unit, answer))
-        return cast("T", _result(await answer))
-
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        """See `node.ports.Store.read`."""
-        if self._closing:
-            raise UnavailableError(Reason.STORE_UNAVAILABLE, "the node is stopping")
-        return await self._loop.run_in_executor(self._readers, self._engine.read, query)
-
-    async def close(self) -> None:
-        """Take nothing new, finish what waits, answer it, close the file."""
-        self._closing = True
-        await asyncio.to_thread(self._finish)
-
-    def _finish(self) -> None:
-        self._queue.put(None)
-        self._writer.join()
-        self._readers.shutdown()
-        self._folder.shutdown()
-        self._engine.close()
-
-    # --- in the writer's thread
-
-    def _write(self) -> None:
-        waiting: list[_Job] = []
-        open_ = True
-        while open_ or waiting:
-            open_ = self._collect(waiting) and open_
-            group, waiting = first_group(waiting, self._group_limit)
-            if group:
-                self._settle(group)
-
-    def _collect(self, waiting: list[_Job]) -> bool:
-        """Add what has come; wait only if there is nothing to do. False after the last."""
+        self._path = path
+        self._busy_ms = busy_ms
+        self._synchronous = "FULL" if durable else "OFF"
+        self._statements: dict[Shape, str] = {}
+        self._unfolded = 0
+        self._log_in_doubt = False
+        self._closed = False
+        self._writers = _source(self._connect, NullPool)
+        self._readers = _source(self._connect_reader, QueuePool, pool_size=READERS, max_overflow=-1)
+        self._writer: Connection | None = None
+        self._folder: sqlite3.Connection | None = None
         try:
-            job = self._queue.get(block=not waiting)
-            while job is not None:
-                waiting.append(job)
-                job = self._queue.get_nowait()
-        except queue.Empty:
-            return True
-        return False
-
-    def _settle(self, group: list[_Job]) -> None:
-        try:
-            outcomes = self._engine.run_group([job.unit for job in group])
-        except Exception as error:  # noqa: BLE001 - a bug of the engine; nobody may wait for ever
-            outcomes = [Failed(error) for _ in group]
-        self._loop.call_soon_threadsafe(self._answer, group, outcomes)
-        if self._engine.fold_due and (self._folding is None or self._folding.done()):
-            self._folding = self._folder.submit(self._engine.fold)
-
-    # --- in the event loop again
+            path.touch(mode=0o600)  # personal data: for the node's own user only
+            self._writer = self._open_writer()
+            self._prepare(self._writer)
+        except (OSError, AwayError, DBAPIError) as error:
+            self.close()
+            text = error.orig if isinstance(error, DBAPIError) else error
+            raise self._unavailable(text) from error
+        except BaseException:
+            self.close()
+            raise
 
     @property
-    def trouble(self) -> str | None:
-        """See `node.ports.Store.trouble`."""
-        return self._trouble
+    def name(self) -> str:
+        """See `Database.name`."""
+        return self._path.name
 
-    def _answer(self, group: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
-        self._unanswered -= len(group)
-        before, self._trouble = self._trouble, _trouble_in(outcomes, self._trouble)
-        if self._trouble is not None and before is None:
-            _log.error("store unavailable: nothing is acknowledged", why=self._trouble)
-        elif self._trouble is None and before is not None:
-            _log.warning("store available again")
-        for job, outcome in zip(group, outcomes, strict=True):
-            if not job.answer.done():  # cancelled
-                job.answer.set_result(outcome)
+    # --- one transaction
 
+    def begin(self) -> Connection:
+        """See `Database.begin`."""
+        if self._closed:
+            raise AwayError("closed")
+        if self._writer is not None and _driver(self._writer).in_transaction:
+            self._drop_writer()  # an interrupt left it like that
+        try:
+            if self._writer is None:
+                self._writer = self._open_writer()
+            self._writer.exec_driver_sql("BEGIN IMMEDIATE")
+            self._writer.exec_driver_sql("PRAGMA query_only=ON")
+        except DBAPIError as error:
+            raise AwayError from error
+        return self._writer
 
-class InlineStore:
-    """A `Store` without threads: every unit is a group of its own, done when `run` returns."""
+    def write(self, batches: Sequence[Batch]) -> None:
+        """See `Database.write`."""
+        connection = self._writer
+        if connection is None or not _driver(connection).in_transaction:
+            raise LocalUseError("a unit of work ended the writer's transaction")
+        connection.exec_driver_sql("PRAGMA query_only=OFF")
+        for batch in batches:
+            shape = batch.shape
+            statement = self._statements.get(shape)
+            if statement is None:
+                statement = self._statements[shape] = statement_of(shape, connection.dialect)
+            result = connection.exec_driver_sql(statement, batch.parameters)
+            # A primary key matches one row at most, so the sum tells whether one is missing.
+            if shape.operation is Update and result.rowcount != len(batch.parameters):
+                raise LocalUseError(f"Update of {shape.table.name}: the row does not exist")
+            self._unfolded += len(batch.parameters)
 
-    def __init__(self, engine: SqliteEngine) -> None:
-        """Use this engine, which `close` also closes."""
-        self._engine = engine
-        self._trouble: str | None = None
+    def commit(self) -> None:
+        """See `Database.commit`."""
+        if self._writer is None:
+            raise AwayError("no transaction")
+        try:
+            self._writer.exec_driver_sql("COMMIT")
+        except DBAPIError as error:
+            self._drop_writer()
+            self._log_in_doubt = _code(error) != sqlite3.SQLITE_FULL
+            raise AwayError from error
 
-    async def run(self, unit: Unit[T]) -> T:
-        """See `node.ports.Store.run`."""
-        (outcome,) = self._engine.run_group([unit])
-        self._trouble = _trouble_in([outcome], self._trouble)
-        if self._engine.fold_due:
-            self._engine.fold()
-        return cast("T", _result(outcome))
+    def roll_back(self) -> None:
+        """See `Database.roll_back`."""
+        try:
+            if self._writer is not None:
+                self._writer.exec_driver_sql("PRAGMA query_only=OFF")
+                if _driver(self._writer).in_transaction:  # some errors roll back by themselves
+                    self._writer.exec_driver_sql("ROLLBACK")
+        except SQLAlchemyError:
+            self._drop_writer()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """See `Database.snapshot`."""
+        if self._closed:
+            raise AwayError("closed")
+        with self._readers.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    def at_fault(self, error: DBAPIError) -> bool:
+        """See `Database.at_fault`."""
+        return _code(error) in _OUR_FAULT
+
+    # --- the log
 
     @property
-    def trouble(self) -> str | None:
-        """See `node.ports.Store.trouble`."""
-        return self._trouble
+    def fold_due(self) -> bool:
+        """See `Database.fold_due`."""
+        return self._unfolded >= _FOLD_ROWS
 
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        """See `node.ports.Store.read`."""
-        return self._engine.read(query)
+    def fold(self) -> None:
+        """Checkpoint: copy the write-ahead log into the database, beside writer and readers."""
+        self._unfolded = 0
+        try:
+            if self._folder is None:
+                self._folder = self._connect(busy_ms=_FOLD_BUSY_MS)
+            _, pages, _ = self._folder.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages > _LONG_LOG_PAGES:
+                self._folder.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.Error:
+            # Nothing is lost, the log only grows; if the disk is at fault, the writer says so.
+            return
 
-    async def close(self) -> None:
-        """Close the file."""
-        self._engine.close()
+    def close(self) -> None:
+        """Fold the log and close the file, for good: whatever comes later is away."""
+        self._closed = True
+        self._drop_writer()
+        self._readers.dispose()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    # --- connections
+
+    def _connect(self, *, busy_ms: int | None = None) -> sqlite3.Connection:
+        driver = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=(self._busy_ms if busy_ms is None else busy_ms) / 1000,
+            isolation_level=None,  # autocommit: transactions are ours, in SQL
+            check_same_thread=False,
+        )
+        try:
+            driver.execute("PRAGMA journal_mode=WAL")
+            driver.execute(f"PRAGMA synchronous={self._synchronous}")
+            driver.execute("PRAGMA wal_autocheckpoint=0")  # `fold` does it, off the writer
+        except BaseException:
+            driver.close()
+            raise
+        return driver
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        driver = self._connect()
+        driver.execute("PRAGMA query_only=ON")
+        return driver
+
+    def _prepare(self, connection: Connection) -> None:
+        """Make the tables of a new file; refuse a file that another version made."""
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+            raise self._unavailable("this file system cannot hold a write-ahead log: move it")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if not inspect(connection).has_table(schema.meta.name):
+            schema.metadata.create_all(connection)
+            version = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
+            connection.execute(insert(schema.meta).values(version))
+        query = select(schema.meta.c.value).where(schema.meta.c.name == "schema_version")
+        found = connection.execute(query).scalar()
+        connection.exec_driver_sql("COMMIT")
+        if found != str(SCHEMA_VERSION):
+            raise UnavailableError(
+                Reason.STORE_UNAVAILABLE,
+                f"{self._path.name} was written by another version of this program (its schema is "
+                f"{found}, this one knows {SCHEMA_VERSION}): start that version, or restore the "
+                "backup made before it was installed",
+            )
+
+    def _open_writer(self) -> Connection:
+        """A connection to write with, its log folded into the database.
+
+        What a failed fsync was to write may look written without being so, and what is appended to
+        such a log is lost with it. So after a failed commit it is folded before anything else: the
+        database is written and synchronised anew. A disk that is full tells no such lies; there,
+        and at the start, it is tried, because it makes room.
+        """
+        connection = self._writers.connect()
+        try:
+            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            trouble = "a reader holds up the recovery of the log" if busy else None
+        except DBAPIError as error:
+            trouble = str(error.orig)
+        if trouble and self._log_in_doubt:
+            connection.close()
+            raise AwayError(trouble)
+        self._log_in_doubt = False
+        return connection
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _unavailable(self, text: object) -> UnavailableError:
+        return UnavailableError(Reason.STORE_UNAVAILABLE, f"{self._path.name}: {text}")
 
 
-def _trouble_in(outcomes: Sequence[Outcome], before: str | None) -> str | None:
-    """What a group says of the store: it failed, it wrote, or nothing new."""
-    for outcome in outcomes:
-        if isinstance(outcome, Done):
-            return None
-        error = outcome.error
-        if isinstance(error, UnavailableError) and error.reason is Reason.STORE_UNAVAILABLE:
-            return error.detail
-    return before
+def _source(connect: Callable[[], sqlite3.Connection], pool: type, **sizes: int) -> Engine:
+    # Parameters are personal data: never in an error's text.
+    return create_engine(
+        "sqlite+pysqlite://", creator=connect, poolclass=pool, hide_parameters=True, **sizes
+    )
 
 
-def _result(outcome: Outcome) -> object:
-    match outcome:
-        case Done(value):
-            return value
-        case Failed(error):
-            raise error
-        case _:
-            assert_never(outcome)
+def _code(error: DBAPIError) -> int:
+    """SQLite's primary result code; misuse for what the driver itself did not accept."""
+    code: int = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+    return code & 0xFF
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.dbapi_connection)

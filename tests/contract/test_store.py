@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from node.ports import Decision, Insert, Row, Store, Unit, Update, Upsert
 from node.store import schema
-from node.store.sqlite import InlineStore, SqliteStore
+from node.store.stores import InlineStore, ThreadedStore
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
 from protocol.reasons import Reason
 from signing.keys import KeyStoreError, KeyUse
@@ -58,7 +58,7 @@ class Place:
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Store]:
         engine = engine_at(self._file)
-        store = SqliteStore(engine) if self._kind == "sqlite" else InlineStore(engine)
+        store = ThreadedStore(engine) if self._kind == "sqlite" else InlineStore(engine)
         try:
             yield store
         finally:

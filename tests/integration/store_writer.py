@@ -16,7 +16,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from node.store.sqlite import SqliteStore
+from node.store.stores import ThreadedStore
 from protocol.errors import UnavailableError
 from tests.store_kit import answer, engine_at, peer, unit
 
@@ -28,7 +28,7 @@ def say(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-async def write(store: SqliteStore, name: str) -> bool:
+async def write(store: ThreadedStore, name: str) -> bool:
     """One unit of two rows, and what came of it."""
     try:
         await store.run(unit(peer(name), answer(name, 2_000)))
@@ -39,7 +39,7 @@ async def write(store: SqliteStore, name: str) -> bool:
     return True
 
 
-async def endless(store: SqliteStore, prefix: str) -> None:
+async def endless(store: ThreadedStore, prefix: str) -> None:
     async def work(worker: int) -> None:
         for number in count():
             await write(store, f"{prefix}-{worker}-{number}")
@@ -47,7 +47,7 @@ async def endless(store: SqliteStore, prefix: str) -> None:
     await asyncio.gather(*map(work, range(WORKERS)))
 
 
-async def cramped(store: SqliteStore, prefix: str, limit: int) -> None:
+async def cramped(store: ThreadedStore, prefix: str, limit: int) -> None:
     async def work(worker: int) -> None:
         failed = 0
         for number in count():
@@ -67,7 +67,7 @@ async def cramped(store: SqliteStore, prefix: str, limit: int) -> None:
 
 async def main() -> None:
     mode, file, prefix, *rest = sys.argv[1:]
-    store = SqliteStore(engine_at(Path(file)))
+    store = ThreadedStore(engine_at(Path(file)))
     if mode == "endless":
         await endless(store, prefix)
     else:

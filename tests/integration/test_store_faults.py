@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from node.store.sqlite import SqliteStore
+from node.store.stores import ThreadedStore
 from protocol.errors import UnavailableError
 from protocol.reasons import Reason
-from tests.store_kit import answer, engine_at, on_disk, peer, peers, unit
+from tests.store_kit import answer, engine_at, on_disk, peer, peers, unit, writer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,11 +87,10 @@ def test_a_disk_that_refuses_loses_nothing_and_is_forgiven(tmp_path: Path, limit
 def test_a_full_disk_refuses_and_serves_again_when_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     engine = engine_at(path)
-    assert engine._writer is not None
-    set_room = engine._writer.exec_driver_sql
+    set_room = writer_of(engine).exec_driver_sql
 
     async def main() -> None:
-        store = SqliteStore(engine)
+        store = ThreadedStore(engine)
         set_room("PRAGMA max_page_count = 200")
         names = [str(number) for number in range(600)]
         outcomes = await asyncio.gather(

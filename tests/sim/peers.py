@@ -18,8 +18,10 @@ import structlog
 from node.context import NodeContext
 from node.engine import Engine
 from node.outgoing import Filed
+from node.store.engine import StoreEngine
 from node.store.queries import Role, find_message, queue_lengths
-from node.store.sqlite import InlineStore, SqliteEngine
+from node.store.sqlite import SqliteDatabase
+from node.store.stores import InlineStore
 from protocol.bodies import Basis, CaseSubmit, Delivery
 from protocol.envelope import Address, read_validated
 from protocol.errors import LocalUseError, UnavailableError
@@ -92,7 +94,8 @@ class DrivenNode:
         self.peers: dict[str, Handler] = {}
         self.posts: list[Post] = []
         self.clock = SimClock(skew_ms)
-        self._store = InlineStore(SqliteEngine(folder / f"{node_id}.db", keys, durable=False))
+        database = SqliteDatabase(folder / f"{node_id}.db", durable=False)
+        self._store = InlineStore(StoreEngine(database, keys))
         self.context = NodeContext(
             here=node_id,
             rules=rules,

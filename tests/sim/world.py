@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from node.context import NodeContext
 from node.engine import Engine
-from node.store.sqlite import InlineStore, SqliteEngine
+from node.store.engine import StoreEngine
+from node.store.sqlite import SqliteDatabase
+from node.store.stores import InlineStore
 
 if TYPE_CHECKING:
     import random
@@ -122,7 +124,7 @@ class SimNode:
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def start(self, network: Carrier) -> None:
-        inner = InlineStore(SqliteEngine(self._file, self._keys, durable=False))
+        inner = InlineStore(StoreEngine(SqliteDatabase(self._file, durable=False), self._keys))
         self.store = SimStore(inner, self._dice)
         context = NodeContext(
             here=self.node_id,

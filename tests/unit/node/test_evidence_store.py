@@ -12,9 +12,11 @@ from node.context import Federation, NodeContext
 from node.evidence import export_case, export_message
 from node.ports import Insert
 from node.store import schema
+from node.store.engine import StoreEngine
 from node.store.queries import Role
 from node.store.rows import ended, message_row, part_rows
-from node.store.sqlite import InlineStore, SqliteEngine
+from node.store.sqlite import SqliteDatabase
+from node.store.stores import InlineStore
 from protocol.errors import RefusedError, UnavailableError
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType, read_receipt
@@ -112,7 +114,7 @@ class Node:
 
 
 def make_node(folder: Path, node_id: str) -> tuple[Node, InlineStore]:
-    store = InlineStore(SqliteEngine(folder / "node.db", KEYS, durable=False))
+    store = InlineStore(StoreEngine(SqliteDatabase(folder / "node.db", durable=False), KEYS))
     federation = Federation(DIRECTORY, Catalogue.merge([], [], DIRECTORY))
     context = NodeContext(node_id, rules(), KEYS, store, StoppedClock(), NoEntropy(), federation)
     return Node(context), store

@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from node.keystore import FileKeyStore
 from node.ports import Decision, Unit, Update
 from node.store import schema
-from node.store.sqlite import InlineStore, SqliteEngine, SqliteStore
-from node.store.sqlite_engine import Done, Failed, Outcome
+from node.store.engine import Done, Failed, Outcome, StoreEngine
+from node.store.sqlite import SqliteDatabase
+from node.store.stores import InlineStore, ThreadedStore
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
 from protocol.reasons import Reason
 from signing.keys import KeyUse
@@ -29,6 +30,7 @@ from tests.store_kit import (
     raising,
     signing,
     unit,
+    writer_of,
 )
 
 if TYPE_CHECKING:
@@ -46,15 +48,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(path: Path) -> Iterator[SqliteEngine]:
+def engine(path: Path) -> Iterator[StoreEngine]:
     with closing(engine_at(path, busy_ms=10)) as engine:
         yield engine
 
 
-def statements(engine: SqliteEngine, seen: Callable[[str], None]) -> None:
+def statements(engine: StoreEngine, seen: Callable[[str], None]) -> None:
     """Call this with every statement the writer starts."""
-    assert engine._writer is not None
-    driver = engine._writer.connection.dbapi_connection
+    driver = writer_of(engine).connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
     driver.set_trace_callback(seen)
 
@@ -80,9 +81,9 @@ class Gate:
 
 
 @asynccontextmanager
-async def held(engine: SqliteEngine, **limits: int) -> AsyncIterator[tuple[SqliteStore, Gate]]:
+async def held(engine: StoreEngine, **limits: int) -> AsyncIterator[tuple[ThreadedStore, Gate]]:
     """A store whose writer is busy, and what it is busy with."""
-    store, gate = SqliteStore(engine, **limits), Gate()
+    store, gate = ThreadedStore(engine, **limits), Gate()
     first = asyncio.create_task(store.run(gate.unit()))
     await asyncio.to_thread(gate.entered.wait, WAIT_S)
     try:
@@ -96,7 +97,7 @@ async def held(engine: SqliteEngine, **limits: int) -> AsyncIterator[tuple[Sqlit
 # --- the group
 
 
-def test_a_group_is_one_transaction_without_savepoints(engine: SqliteEngine) -> None:
+def test_a_group_is_one_transaction_without_savepoints(engine: StoreEngine) -> None:
     seen: list[str] = []
     statements(engine, seen.append)
     outcomes = engine.run_group([unit(peer(str(number)), result=number) for number in range(50)])
@@ -118,13 +119,13 @@ def test_a_group_is_signed_by_one_call(path: Path) -> None:
     key_store(path.parent / "keys")
     keys = Counting(path.parent / "keys")
     key_id = keys.find(KeyUse.RECEIPT, NODE)
-    with closing(SqliteEngine(path, keys)) as engine:
+    with closing(StoreEngine(SqliteDatabase(path), keys)) as engine:
         engine.run_group([signing(key_id, b"1", b"2"), unit(), signing(key_id, b"3")])
         engine.run_group([unit()])
     assert sizes == [3]
 
 
-def test_a_poisoned_group_is_run_again_one_by_one(engine: SqliteEngine, path: Path) -> None:
+def test_a_poisoned_group_is_run_again_one_by_one(engine: StoreEngine, path: Path) -> None:
     decided: list[int] = []
 
     def counted(number: int) -> Unit[int]:
@@ -144,7 +145,7 @@ def test_a_poisoned_group_is_run_again_one_by_one(engine: SqliteEngine, path: Pa
     assert on_disk(path, "SELECT node FROM peer ORDER BY 1") == [("0",), ("1",), ("2",)]
 
 
-def test_a_refused_unit_does_not_make_the_others_run_again(engine: SqliteEngine) -> None:
+def test_a_refused_unit_does_not_make_the_others_run_again(engine: StoreEngine) -> None:
     seen: list[str] = []
     statements(engine, seen.append)
     refused = RefusedError(Reason.WRONG_STATE)
@@ -154,7 +155,7 @@ def test_a_refused_unit_does_not_make_the_others_run_again(engine: SqliteEngine)
     assert "ROLLBACK" not in seen
 
 
-def test_one_missing_row_among_many_updates_is_found(engine: SqliteEngine, path: Path) -> None:
+def test_one_missing_row_among_many_updates_is_found(engine: StoreEngine, path: Path) -> None:
     engine.run_group([unit(peer("a"), peer("b"))])
     updates = [unit(Update(schema.peer, {"node": node}, {"failures": 1})) for node in "axb"]
     outcomes = engine.run_group(updates)
@@ -162,7 +163,7 @@ def test_one_missing_row_among_many_updates_is_found(engine: SqliteEngine, path:
     assert on_disk(path, "SELECT node, failures FROM peer ORDER BY 1") == [("a", 1), ("b", 1)]
 
 
-def test_a_stop_in_the_middle_leaves_nothing(engine: SqliteEngine, path: Path) -> None:
+def test_a_stop_in_the_middle_leaves_nothing(engine: StoreEngine, path: Path) -> None:
     def stop(_: Connection) -> Decision[None]:
         raise KeyboardInterrupt
 
@@ -180,7 +181,7 @@ def test_a_stop_in_the_middle_leaves_nothing(engine: SqliteEngine, path: Path) -
     ids=lambda method: str(method.__name__),
 )
 def test_a_unit_cannot_end_the_transaction(
-    engine: SqliteEngine, path: Path, ending: Callable[[Connection], None]
+    engine: StoreEngine, path: Path, ending: Callable[[Connection], None]
 ) -> None:
     def end(connection: Connection) -> Decision[None]:
         ending(connection)
@@ -196,7 +197,7 @@ def test_a_unit_cannot_end_the_transaction(
 # --- the file
 
 
-def test_another_writer_delays_and_harms_nothing(engine: SqliteEngine, path: Path) -> None:
+def test_another_writer_delays_and_harms_nothing(engine: StoreEngine, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         outcomes = engine.run_group([unit(peer("a")), unit(peer("b"))])
@@ -209,13 +210,15 @@ def test_another_writer_delays_and_harms_nothing(engine: SqliteEngine, path: Pat
     assert engine.run_group([unit(peer("a"))]) == [Done(None)]
 
 
-def test_after_a_commit_in_doubt_the_log_is_folded_first(engine: SqliteEngine, path: Path) -> None:
+def test_after_a_commit_in_doubt_the_log_is_folded_first(engine: StoreEngine, path: Path) -> None:
     engine.run_group([unit(peer("a"))])
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM peer").fetchall()
-        engine._log_in_doubt = True
-        engine._drop_writer()
+        database = engine._database
+        assert isinstance(database, SqliteDatabase)
+        database._log_in_doubt = True
+        database._drop_writer()
         (outcome,) = engine.run_group([unit(peer("b"))])
         assert isinstance(outcome, Failed)
         assert "a reader holds up the recovery of the log" in str(outcome.error)
@@ -224,19 +227,18 @@ def test_after_a_commit_in_doubt_the_log_is_folded_first(engine: SqliteEngine, p
         assert [node for (node,) in on_disk(path, "SELECT node FROM peer")] == ["a", "b"]
 
 
-def test_the_file_is_for_its_owner_only(engine: SqliteEngine, path: Path) -> None:
+def test_the_file_is_for_its_owner_only(engine: StoreEngine, path: Path) -> None:
     engine.run_group([unit(peer("a"))])
     files = list(path.parent.glob("state.sqlite*"))
     assert len(files) == 3
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
-def test_every_commit_waits_for_the_disk(engine: SqliteEngine) -> None:
-    assert engine._writer is not None
-    assert engine._writer.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+def test_every_commit_waits_for_the_disk(engine: StoreEngine) -> None:
+    assert writer_of(engine).exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
 
-def test_a_file_of_another_version_is_refused(engine: SqliteEngine, path: Path) -> None:
+def test_a_file_of_another_version_is_refused(engine: StoreEngine, path: Path) -> None:
     engine.close()
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
@@ -257,13 +259,13 @@ def test_what_cannot_be_opened_is_named(path: Path) -> None:
         engine_at(path)
 
 
-def test_an_ordinary_close_leaves_one_file(engine: SqliteEngine, path: Path) -> None:
+def test_an_ordinary_close_leaves_one_file(engine: StoreEngine, path: Path) -> None:
     engine.run_group([unit(peer("a"))])
     engine.close()
     assert [file.name for file in path.parent.glob("state*")] == ["state.sqlite"]
 
 
-def test_the_log_does_not_grow_for_ever(engine: SqliteEngine, path: Path) -> None:
+def test_the_log_does_not_grow_for_ever(engine: StoreEngine, path: Path) -> None:
     async def main() -> None:
         store = InlineStore(engine)
         log = path.with_name("state.sqlite-wal")
@@ -279,7 +281,7 @@ def test_the_log_does_not_grow_for_ever(engine: SqliteEngine, path: Path) -> Non
 # --- the thread and its queue
 
 
-def test_a_result_leaves_only_after_the_commit(engine: SqliteEngine) -> None:
+def test_a_result_leaves_only_after_the_commit(engine: StoreEngine) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         order: list[str] = []
@@ -294,7 +296,7 @@ def test_a_result_leaves_only_after_the_commit(engine: SqliteEngine) -> None:
                 asyncio.run_coroutine_threadsafe(several_turns(), loop).result(WAIT_S)
                 order.append("commit")
 
-        store = SqliteStore(engine)
+        store = ThreadedStore(engine)
         statements(engine, seen)
         order.append(await store.run(unit(peer("a"), result="answer")))
         await store.close()
@@ -303,7 +305,7 @@ def test_a_result_leaves_only_after_the_commit(engine: SqliteEngine) -> None:
     run(main())
 
 
-def test_what_waits_is_the_next_group(engine: SqliteEngine) -> None:
+def test_what_waits_is_the_next_group(engine: StoreEngine) -> None:
     async def main() -> None:
         seen: list[str] = []
         statements(engine, seen.append)
@@ -319,7 +321,7 @@ def test_what_waits_is_the_next_group(engine: SqliteEngine) -> None:
     run(main())
 
 
-def test_the_queue_is_bounded_and_opens_again(engine: SqliteEngine) -> None:
+def test_the_queue_is_bounded_and_opens_again(engine: StoreEngine) -> None:
     async def main() -> None:
         async with held(engine, queue_limit=3) as (store, gate):
             tasks = [asyncio.create_task(store.run(unit(result=number))) for number in range(2)]
@@ -334,7 +336,7 @@ def test_the_queue_is_bounded_and_opens_again(engine: SqliteEngine) -> None:
     run(main())
 
 
-def test_a_cancelled_caller_disturbs_nobody(engine: SqliteEngine) -> None:
+def test_a_cancelled_caller_disturbs_nobody(engine: StoreEngine) -> None:
     async def main() -> None:
         async with held(engine, queue_limit=4) as (store, gate):
             nodes = ["a", "cancelled", "b"]
@@ -350,7 +352,7 @@ def test_a_cancelled_caller_disturbs_nobody(engine: SqliteEngine) -> None:
     run(main())
 
 
-def test_close_finishes_what_waits_and_takes_nothing_more(engine: SqliteEngine, path: Path) -> None:
+def test_close_finishes_what_waits_and_takes_nothing_more(engine: StoreEngine, path: Path) -> None:
     async def main() -> None:
         async with held(engine) as (store, gate):
             # They share a key, so they are nine groups.
@@ -370,7 +372,7 @@ def test_close_finishes_what_waits_and_takes_nothing_more(engine: SqliteEngine, 
     assert len(on_disk(path, "SELECT * FROM peer")) == 9
 
 
-def test_reads_go_on_while_the_writer_is_busy(engine: SqliteEngine) -> None:
+def test_reads_go_on_while_the_writer_is_busy(engine: StoreEngine) -> None:
     async def main() -> None:
         async with held(engine) as (store, _):
             assert await store.read(peers) == set()
@@ -379,12 +381,12 @@ def test_reads_go_on_while_the_writer_is_busy(engine: SqliteEngine) -> None:
 
 
 def test_even_a_broken_engine_leaves_nobody_waiting(path: Path) -> None:
-    class Broken(SqliteEngine):
+    class Broken(StoreEngine):
         def run_group(self, units: Sequence[Unit[Any]]) -> list[Outcome]:
             raise RuntimeError(len(units))
 
     async def main() -> None:
-        store = SqliteStore(Broken(path, key_store(path.parent / "keys")))
+        store = ThreadedStore(Broken(SqliteDatabase(path), key_store(path.parent / "keys")))
         for _ in range(2):
             with pytest.raises(RuntimeError):
                 await store.run(unit())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from node.ports import Delete, Insert, Row, Update, Upsert
 from node.store import schema
 from node.store.merge import first_group, merge
-from node.store.sqlite import InlineStore
+from node.store.stores import InlineStore
 from protocol.errors import LocalUseError
 from tests.store_kit import answer, engine_at, gone, peer, unit
 

@@ -11,7 +11,9 @@ from node.api.openapi import openapi_document
 from node.api.problems import Fault
 from node.context import NodeContext
 from node.engine import Engine
-from node.store.sqlite import InlineStore, SqliteEngine
+from node.store.engine import StoreEngine
+from node.store.sqlite import SqliteDatabase
+from node.store.stores import InlineStore
 from protocol.bodies import KINDS
 from tests.openapi_check import Case, problems, resolved
 from tests.sim.federation import RULES, WUHAN, make_sample
@@ -44,7 +46,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 def test_the_document_lists_exactly_the_routes(tmp_path: Path) -> None:
     sample = make_sample()
     keys = sample.keyrings[WUHAN]
-    store = InlineStore(SqliteEngine(tmp_path / "node.db", keys, durable=False))
+    store = InlineStore(StoreEngine(SqliteDatabase(tmp_path / "node.db", durable=False), keys))
     entropy: Any = None
     transport: Any = None
     context = NodeContext(WUHAN, RULES, keys, store, SimClock(0), entropy, sample.federation)
