@@ -14,9 +14,9 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -36,6 +36,9 @@ from signing.encodings import (
     raw_from_der,
 )
 from signing.sm2 import Sm2Provider, default_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENTROPY_OCTETS: Final = 48
 _P256_ALGORITHM: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
@@ -74,18 +77,29 @@ def digest(suite: Suite, octets: bytes) -> bytes:
     Raises:
         UnavailableError: SUITE_UNAVAILABLE: nothing on this machine computes SM3.
     """
-    match suite:
-        case Suite.SM2_SM3:
-            try:
-                running = hashes.Hash(hashes.SM3())
-            except UnsupportedAlgorithm:
-                return default_provider().sm3(octets)
-            running.update(octets)
-            return running.finalize()
-        case Suite.P256 | Suite.ED25519:
-            return hashlib.sha256(octets).digest()
-        case _:
-            assert_never(suite)
+    return _DIGESTS[suite](octets)
+
+
+def _sha256(octets: bytes) -> bytes:
+    return hashlib.sha256(octets).digest()
+
+
+def _sm3() -> Callable[[bytes], bytes]:
+    """SM3 by the quickest library that knows it; all of them were built with or without it."""
+    try:
+        blank = hashlib.new("sm3")
+    except ValueError:
+        return lambda octets: default_provider().sm3(octets)
+
+    def sm3(octets: bytes) -> bytes:
+        running = blank.copy()  # saves looking the algorithm up each time
+        running.update(octets)
+        return running.digest()
+
+    return sm3
+
+
+_DIGESTS: Final = {Suite.SM2_SM3: _sm3(), Suite.P256: _sha256, Suite.ED25519: _sha256}
 
 
 def key_id(suite: Suite, spki: bytes) -> str:
