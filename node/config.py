@@ -30,7 +30,13 @@ from pydantic import (
 from node.toml_text import line_of, toml_value
 from protocol.errors import LocalUseError
 from protocol.identifiers import is_region
-from protocol.limits import DEFAULT_LIFETIME_MS, MAX_LIFETIME_MS, MAX_POST_MESSAGES
+from protocol.limits import (
+    DEFAULT_LIFETIME_MS,
+    GIB,
+    MAX_LARGE_OCTETS,
+    MAX_LIFETIME_MS,
+    MAX_POST_MESSAGES,
+)
 from signing.suites import Suite
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _DAY_MS: Final = 24 * 3600 * 1000
+_LARGEST_GIB: Final = MAX_LARGE_OCTETS // GIB  # of one message: less would keep it out for ever
 _MAX_SHOWN: Final = 60
 _MAX_PORT: Final = 65535
 _URL: Final = re.compile(
@@ -116,7 +123,7 @@ def _https_url(value: str) -> str:
 
 def _from_file(value: object, info: ValidationInfo) -> object:
     """A path as it is meant: relative to the folder of the file it stands in."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str | Path) or not value:  # a default is a path already
         message = "has to be a path, as text"
         raise ValueError(message)
     return Path(info.context or "", value)
@@ -239,6 +246,45 @@ class LimitsSection(_Table):
     ] = 4
 
 
+class PartsSection(_Table):
+    """[parts]."""
+
+    model_config = ConfigDict(validate_default=True)  # a path has to be resolved
+
+    folder: Annotated[
+        FilePath,
+        Key("大部件（超过 64 KiB 的材料）所在文件夹", "folder of parts beyond 64 KiB", "parts"),
+    ] = Path("parts")
+    spare_mib: Annotated[
+        int,
+        Field(ge=0),
+        Key("磁盘剩余少于此数时不再接收大部件（MiB）", "MiB of the disk left to others"),
+    ] = 512
+    in_progress_gib: Annotated[
+        int,
+        Field(ge=_LARGEST_GIB),
+        Key("同时接收中的大部件总量（GiB）", "GiB of large parts under way at once"),
+    ] = 64
+    per_peer_gib: Annotated[
+        int,
+        Field(ge=_LARGEST_GIB),
+        Key("其中每个对端的总量（GiB）", "of those, for one peer"),
+    ] = 16
+    idle_hours: Annotated[
+        int,
+        Field(ge=1, le=24 * 30),
+        Key("未完成的传输保留时间（小时）", "hours until an unfinished transfer is dropped"),
+    ] = 24
+    forwarded_days: Annotated[
+        int,
+        Field(ge=0, le=366),
+        Key(
+            "枢纽在目的地签收后保留大部件的天数",
+            "days a hub keeps large parts after the destination's receipt",
+        ),
+    ] = 7
+
+
 class LogSection(_Table):
     """[log]."""
 
@@ -267,6 +313,11 @@ class Config(_Table):
     keys: Annotated[KeysSection, Key("签名密钥", "signing keys")]
     tls: Annotated[TlsSection, Key("TLS 身份", "who this node is on the wire")]
     limits: Annotated[LimitsSection, Key("限额", "bounds")] = LimitsSection()
+    parts: Annotated[
+        PartsSection,
+        Field(default_factory=dict, validate_default=True),
+        Key("大部件", "large parts"),
+    ]
     log: Annotated[LogSection, Key("日志", "logging")] = LogSection()
 
 

@@ -64,7 +64,7 @@ def default_config_text(values: Mapping[str, Mapping[str, object]]) -> str:
         for name, field in keys_of(section).items():
             told = key_of(field)
             used = name in given or field.is_required()
-            value = given.get(name, told.example if field.is_required() else field.default)
+            value = given.get(name, told.example if field.is_required() else _default(field))
             mark = "" if used else "# "
             choice = f" ({choices})" if (choices := _choices(field)) else ""
             parts.append(f"# {told.chinese} · {told.english}{choice}\n")
@@ -83,10 +83,14 @@ def reference_markdown() -> str:
         )
         for name, field in keys_of(section).items():
             told = key_of(field)
-            default = "必填 required" if field.is_required() else f"`{toml_value(field.default)}`"
+            default = "必填 required" if field.is_required() else f"`{toml_value(_default(field))}`"
             form = _choices(field).replace(" | ", "、") or _kind(field)
             parts.append(f"| `{name}` | {told.chinese} | {told.english} | {form} | {default} |\n")
     return "".join(parts)
+
+
+def _default(field: FieldInfo) -> object:
+    return str(field.default) if isinstance(field.default, Path) else field.default
 
 
 def _choices(field: FieldInfo) -> str:
@@ -102,7 +106,7 @@ def _choices(field: FieldInfo) -> str:
         for bound in ("ge", "le")
         if hasattr(entry, bound)
     ]
-    return " … ".join(bounds)
+    return " … ".join(bounds) if len(bounds) != 1 else f"≥ {bounds[0]}"
 
 
 def _kind(field: FieldInfo) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from node.parts.limits import PartLimits
 from protocol.limits import DEFAULT_LIFETIME_MS
 from signing.keys import KeyUse
 
 if TYPE_CHECKING:
-    from node.ports import Clock, Entropy, Store
+    from node.ports import Blobs, Clock, Entropy, Store
     from routing.catalogue import Catalogue
     from routing.directory import Directory
     from signing.keys import KeyStore
@@ -34,10 +35,12 @@ class NodeContext:
         rules: What envelopes are held against.
         keys: Its private keys.
         store: Durable state.
+        blobs: The octets of large parts.
         clock: Its time.
         entropy: Its randomness.
         federation: The directory and catalogue in force; assigned anew after a synchronisation.
         lifetime_ms: How long a message of ours may be under way.
+        parts: Bounds of large parts.
         failing: The peers that do not answer now: link health, kept by the dispatchers.
     """
 
@@ -45,10 +48,12 @@ class NodeContext:
     rules: Rules
     keys: KeyStore
     store: Store
+    blobs: Blobs
     clock: Clock
     entropy: Entropy
     federation: Federation
     lifetime_ms: int = DEFAULT_LIFETIME_MS
+    parts: PartLimits = field(default_factory=PartLimits)
     failing: set[str] = field(default_factory=set)
 
     def receipt_key(self) -> PublicKey:

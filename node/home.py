@@ -6,6 +6,7 @@
     local.token      what callers of the local API show; mode 0600
     request.json     the node's public facts, for the publisher of its directory (node/request.py)
     node.db          the store, made at the first start
+    parts/           parts beyond 64 KiB (node/blobs.py), made at the first start
     anchor.json, directory.json, catalogue.json    from the publisher, by hand
 
 Whatever is there already is kept: a first try that was cut short is gone on with.

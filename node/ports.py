@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
     from signing.keys import SigningRequest
+    from signing.suites import Suite
 
 T = TypeVar("T")
 
@@ -49,6 +50,71 @@ class Transport(Protocol):
         Raises:
             UnavailableError: PEER_UNREACHABLE. Whether the peer took the frames is then unknown.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What there is of a blob.
+
+    Attributes:
+        octets: So many, from the first on; they survive a power cut.
+        sealed: It is whole, and will not change any more.
+    """
+
+    octets: int
+    sealed: bool
+
+
+class Blobs(Protocol):
+    """Octets too large for rows, under names of our own making (64 hexadecimal digits).
+
+    A row names a blob before it has its first octet, and after its last row is gone the blob goes;
+    what no row names at a start is swept (`names`). A caller lets no two operations on one name
+    run at once, but for reads of what is sealed. Every method may raise UnavailableError
+    (STORE_UNAVAILABLE): nothing has changed, or less is held than before, which `held` tells.
+    """
+
+    async def held(self, name: str) -> Held:
+        """What there is of it; nothing is a blob of no octets."""
+        ...
+
+    async def append(self, name: str, offset: int, pieces: Sequence[bytes], suite: Suite) -> int:
+        """Add these octets; the number held when they are on disk.
+
+        Args:
+            name: The blob's.
+            offset: Where they begin. What is held beyond it was never acknowledged, and is dropped.
+            pieces: The octets, in order.
+            suite: Whose digest will be asked of it.
+
+        Raises:
+            LocalUseError: less is held than `offset`, or it is sealed.
+        """
+        ...
+
+    async def digest(self, name: str, suite: Suite) -> bytes:
+        """The digest of what is held; computed on the way in, read again after a restart."""
+        ...
+
+    async def seal(self, name: str) -> None:
+        """It is whole: it will not change any more, and can be read. Again is once."""
+        ...
+
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        """Octets of a sealed blob, fewer only at its end."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """It goes, if it is there."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """All there are."""
+        ...
+
+    async def space(self) -> int:
+        """How many octets may be added before the disk is left too little; not below 0."""
         ...
 
 

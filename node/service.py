@@ -24,6 +24,7 @@ import structlog
 
 import schemas
 from node.api.app import LocalListener, make_app
+from node.blobs import FileBlobs
 from node.carriers.https import Endpoint, HttpsTransport, ListenerLimits, PeerListener
 from node.clock import SystemClock, SystemEntropy
 from node.config import ConfigError, Problem
@@ -31,12 +32,14 @@ from node.context import NodeContext
 from node.engine import Engine
 from node.federation import Trust
 from node.keystore import FileKeyStore
+from node.parts.limits import PartLimits
 from node.store.engine import StoreEngine
 from node.store.sqlite import SqliteDatabase
 from node.store.stores import ThreadedStore
 from node.tls import load_identity
 from protocol.bodies import KINDS
 from protocol.errors import TongbanError
+from protocol.limits import GIB, MIB
 from signing.verify import Rules
 
 if TYPE_CHECKING:
@@ -46,7 +49,8 @@ if TYPE_CHECKING:
     from node.ports import Clock
     from routing.directory import Directory, NodeEntry
 
-_DAY_MS: Final = 24 * 3600 * 1000
+_HOUR_MS: Final = 3600 * 1000
+_DAY_MS: Final = 24 * _HOUR_MS
 _SHORTEST_TOKEN: Final = 32
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _log = structlog.get_logger()
@@ -130,15 +134,19 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             group_limit=config.limits.group_size,
         )
         stack.push_async_callback(store.close)
+        blobs = FileBlobs(config.parts.folder, config.parts.spare_mib * MIB)
+        stack.push_async_callback(blobs.close)
         context = NodeContext(
             here=here,
             rules=Rules(schemas.compiled(), kinds, config.node.environment),
             keys=keys,
             store=store,
+            blobs=blobs,
             clock=clock,
             entropy=SystemEntropy(),
             federation=federation,
             lifetime_ms=config.limits.lifetime_days * _DAY_MS,
+            parts=_part_limits(config),
         )
         transport = HttpsTransport(identity, dialled(directory, here))
         stack.push_async_callback(transport.close)
@@ -291,6 +299,17 @@ def dialled(directory: Directory, here: str) -> dict[str, Endpoint]:
         for node in _linked(directory, here)
         if node.url is not None
     }
+
+
+def _part_limits(config: Config) -> PartLimits:
+    section = config.parts
+    return PartLimits(
+        peer_octets=section.per_peer_gib * GIB,
+        octets=section.in_progress_gib * GIB,
+        client_octets=section.in_progress_gib * GIB,
+        idle_ms=section.idle_hours * _HOUR_MS,
+        forwarded_ms=section.forwarded_days * _DAY_MS,
+    )
 
 
 def _versions(directory: Directory) -> dict[str, int]:

@@ -33,7 +33,7 @@ from protocol.identifiers import is_region, is_uscc, is_uuid7, uuid_octets, uuid
 from protocol.limits import (
     MAX_ENVELOPE_OCTETS,
     MAX_HOPS,
-    MAX_INLINE_PART_OCTETS,
+    MAX_PIECE_OCTETS,
     MAX_POST_FRAMES,
     MAX_POST_OCTETS,
 )
@@ -62,7 +62,7 @@ class EnvelopeFrame:
 
 @dataclass(frozen=True, slots=True)
 class PartFrame:
-    """Octets of one part of a message, from an offset on."""
+    """Octets of one part of a message from an offset on: a small part whole, a large in pieces."""
 
     reference: MessageReference
     part_id: str
@@ -294,7 +294,7 @@ def _read(number: int, cursor: _Cursor) -> Frame:
                 cursor.reference(),
                 cursor.text(),
                 cursor.number(_U64),
-                cursor.rest(MAX_INLINE_PART_OCTETS),
+                cursor.rest(MAX_PIECE_OCTETS),
             )
         case 3:
             frame = ReceiptFrame(cursor.rest(MAX_ENVELOPE_OCTETS))

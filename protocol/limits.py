@@ -6,12 +6,14 @@ from typing import Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 MAX_ENVELOPE_OCTETS: Final = 64 * KIB
 """One envelope; only this much XML is ever parsed or canonicalised for one message (LI-1)."""
 
 MAX_INLINE_PART_OCTETS: Final = 64 * KIB
-"""One part carried beside its envelope in a post (LI-2)."""
+"""One part carried whole beside its envelope in a post; a body always is. A larger part travels in
+pieces that its receiver asks for (LI-2)."""
 
 MAX_PARTS: Final = 128
 """Parts in one manifest: a body and its materials (LI-3)."""
@@ -23,7 +25,20 @@ MAX_POST_OCTETS: Final = 8 * MIB
 """One post with all its frames; what a receiver has to hold in memory at once (LI-5)."""
 
 MAX_MESSAGE_OCTETS: Final = MAX_POST_OCTETS - 256 * KIB
-"""One envelope with its inline parts (LI-6): leaves room for framing and for a growing path."""
+"""One envelope with its inline parts (LI-6): leaves room for framing and for a growing path. What
+travels in pieces does not count here."""
+
+MAX_PIECE_OCTETS: Final = MIB
+"""One piece of a large part in one frame (LI-7): many to a post, so that a small message need not
+wait for a large neighbour."""
+
+MAX_PART_OCTETS: Final = 4 * GIB
+"""One part (LI-8): the whole model of a building, hours of a hearing on film; over a line of
+100 Mbit/s it takes six minutes."""
+
+MAX_LARGE_OCTETS: Final = 2 * MAX_PART_OCTETS
+"""All parts of one message that travel in pieces (LI-9): bounds what a receiver sets aside before
+it can answer for the message; more goes as a second message of the case."""
 
 MAX_POST_FRAMES: Final = MAX_POST_MESSAGES * 4
 """Frames in one post: envelopes, their inline parts, receipts, asks (LI-5)."""

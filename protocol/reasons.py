@@ -159,8 +159,13 @@ class Reason(Enum):
     )
     PART_UNEXPECTED = (
         52, "part-unexpected", False, "PA-3",
-        "部件未在清单中列明", "a part the manifest does not list",
+        "部件或其内容超出清单所列", "a part, or octets of one, that the manifest does not list",
         "只发送清单列明的部件", "send only what the manifest lists",
+    )
+    PART_QUOTA = (
+        54, "part-quota", False, "UP-7",
+        "大部件接收配额已满", "no room now for the large parts of this message",
+        "等待其他传输完成;稍后自动重试", "it is tried again by itself once other transfers end",
     )
     BODY_INVALID = (
         53, "body-invalid", True, "BO-1",

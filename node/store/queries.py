@@ -14,7 +14,7 @@ from protocol.envelope import MessageReference
 from routing.retry import LONGEST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -93,6 +93,14 @@ class ErrandRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """Where the octets of a large part are, and how many."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerRow:
     """An earlier answer, and the digest of the request it was given to."""
 
@@ -144,16 +152,36 @@ def find_by_id(connection: Connection, message_id: str) -> list[MessageRow]:
 def find_parts(
     connection: Connection, messages: Sequence[MessageRow]
 ) -> dict[tuple[str, str, str], dict[str, bytes]]:
-    """The parts held for these messages: (authority, message id, role) → part id → octets."""
+    """The small parts of these messages: (authority, message id, role) → part id → octets."""
+    table = schema.part
     found: dict[tuple[str, str, str], dict[str, bytes]] = {}
+    for row in _parts_of(connection, messages, table.c.octets.is_not(None)):
+        found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = row.octets
+    return found
+
+
+def find_blobs(
+    connection: Connection, messages: Sequence[MessageRow]
+) -> dict[tuple[str, str, str], dict[str, StoredBlob]]:
+    """The large parts of these messages: (authority, message id, role) → part id → blob."""
+    table = schema.part
+    found: dict[tuple[str, str, str], dict[str, StoredBlob]] = {}
+    for row in _parts_of(connection, messages, table.c.blob.is_not(None)):
+        blob = StoredBlob(row.blob, row.size)
+        found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = blob
+    return found
+
+
+def _parts_of(
+    connection: Connection, messages: Sequence[MessageRow], which: ColumnElement[bool]
+) -> Iterable[Row]:  # type: ignore[type-arg]
     if not messages:
-        return found
+        return ()
     table = schema.part
     names = tuple_(table.c.authority, table.c.message_id, table.c.role)
     wanted = [(row.authority, row.message_id, row.role) for row in messages]
-    for row in connection.execute(select(table).where(names.in_(wanted))):
-        found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = row.octets
-    return found
+    query = select(table).where(names.in_(wanted), which).order_by(table.c.part_id)
+    return connection.execute(query)
 
 
 def case_messages(connection: Connection, case_id: str) -> list[MessageRow]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from node.cases import CaseView
-    from node.store.queries import Role
+    from node.store.queries import Role, StoredBlob
     from protocol.envelope import Header, MessageReference
     from routing.delivery import Standing
 
@@ -62,10 +62,29 @@ def ended(standing: Standing, receipt: bytes, now_ms: int) -> dict[str, object]:
 def part_rows(
     reference: MessageReference, role: Role, parts: Mapping[str, bytes]
 ) -> Iterable[Insert]:
-    """New rows of `part`."""
+    """New rows of `part`, for small ones."""
     for part_id, octets in parts.items():
-        values = {**message_key(reference, role), "part_id": part_id, "octets": octets}
-        yield Insert(schema.part, values)
+        yield _part_row(reference, role, part_id, octets, None, len(octets))
+
+
+def blob_rows(
+    reference: MessageReference, role: Role, blobs: Mapping[str, StoredBlob]
+) -> Iterable[Insert]:
+    """New rows of `part`, for large ones: from here on the blobs are the message's."""
+    for part_id, blob in blobs.items():
+        yield _part_row(reference, role, part_id, None, blob.name, blob.size)
+
+
+def _part_row(
+    reference: MessageReference,
+    role: Role,
+    part_id: str,
+    octets: bytes | None,
+    blob: str | None,
+    size: int,
+) -> Insert:
+    values = {"part_id": part_id, "octets": octets, "blob": blob, "size": size}
+    return Insert(schema.part, {**message_key(reference, role), **values})
 
 
 def errand_row(
@@ -83,7 +102,7 @@ def errand_row(
         role: What this node is to the message.
         peer: The next hop, or the upstream peer that is owed a receipt.
         due_ms: Not before.
-        size: Octets of the message with its parts.
+        size: Octets of the message with its small parts.
         purpose: deliver or receipt.
     """
     values = {

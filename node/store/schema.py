@@ -24,9 +24,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata: Final = MetaData()
+_LARGE: Final = text("blob IS NOT NULL")
 
 message: Final = Table(
     "message",
@@ -64,7 +66,41 @@ part: Final = Table(
     Column("message_id", String(36), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("part_id", String(32), primary_key=True),
-    Column("octets", LargeBinary, nullable=False),
+    Column("octets", LargeBinary, comment="of a small part"),
+    Column("blob", String(64), comment="of a large part: the name of its octets in the blobs"),
+    Column("size", BigInteger, nullable=False),
+    Index("part_by_blob", "blob", sqlite_where=_LARGE, postgresql_where=_LARGE),
+)
+
+transfer: Final = Table(
+    "transfer",
+    metadata,
+    Column("blob", String(64), primary_key=True),
+    Column("authority", String(18), nullable=False),
+    Column("message_id", String(36), nullable=False),
+    Column("part_id", String(32), nullable=False),
+    Column("peer", String(6), nullable=False, comment="who presented the message first"),
+    Column("size", BigInteger, nullable=False),
+    Column("touched_ms", BigInteger, nullable=False, comment="about when it last grew"),
+    Column("mismatches", Integer, nullable=False, comment="times it came whole and was not it"),
+    Index("transfer_by_message", "authority", "message_id"),
+    Index("transfer_by_peer", "peer"),
+    comment="large parts asked of a peer and not yet part of a message; written before their files",
+)
+
+upload: Final = Table(
+    "upload",
+    metadata,
+    Column("upload_id", String(36), primary_key=True),
+    Column("client", String(64), nullable=False),
+    Column("blob", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False, comment="octets acknowledged to the caller"),
+    Column("suite", String(20), comment="of the digest"),
+    Column("digest", LargeBinary(32), comment="once it is whole"),
+    Column("touched_ms", BigInteger, nullable=False),
+    Index("upload_by_client", "client"),
+    comment="files a local caller brings before the message they belong to",
 )
 
 custody: Final = Table(

@@ -33,7 +33,8 @@ from tests.samples import CLERK, WIDOW
 from tests.sim.agents import SALT
 from tests.sim.federation import ITEM, RULES, make_sample
 from tests.sim.loop import VirtualLoop, run_virtual
-from tests.sim.world import SimClock, SimEntropy
+from tests.sim.memory_blobs import Disk, MemoryBlobs
+from tests.sim.world import PART_LIMITS, SimClock, SimEntropy
 from tests.unit.routing.provinces import uscc
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from node.context import Federation
     from node.outgoing import Draft, Outcome
+    from node.parts.limits import PartLimits
     from node.store.queries import MessageRow
     from protocol.bodies import Material
     from protocol.envelope import MessageReference
@@ -88,12 +90,14 @@ class DrivenNode:
         keys: KeyStore | None = None,
         rules: Rules = RULES,
         skew_ms: int = 0,
+        parts: PartLimits = PART_LIMITS,
     ) -> None:
         keys = keys or SAMPLE.keyrings[node_id]
         self.node_id = node_id
         self.peers: dict[str, Handler] = {}
         self.posts: list[Post] = []
         self.clock = SimClock(skew_ms)
+        self.disk = Disk()
         database = SqliteDatabase(folder / f"{node_id}.db", durable=False)
         self._store = InlineStore(StoreEngine(database, keys))
         self.context = NodeContext(
@@ -101,9 +105,11 @@ class DrivenNode:
             rules=rules,
             keys=keys,
             store=self._store,
+            blobs=MemoryBlobs(self.disk, random.Random(node_id)),
             clock=self.clock,
             entropy=SimEntropy(random.Random(node_id)),
             federation=federation,
+            parts=parts,
         )
         self.engine = Engine(self.context, self)
         self._task: asyncio.Future[None] | None = None

@@ -8,13 +8,15 @@ wherever they wait, and a new engine is opened on the same file.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from node.context import NodeContext
 from node.engine import Engine
+from node.parts.limits import PartLimits
 from node.store.engine import StoreEngine
 from node.store.sqlite import SqliteDatabase
 from node.store.stores import InlineStore
+from tests.sim.memory_blobs import Disk, MemoryBlobs
 
 if TYPE_CHECKING:
     import random
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from tests.sim.loop import VirtualLoop
 
     T = TypeVar("T")
+
+PART_LIMITS: Final = PartLimits()
 
 
 class Carrier(Protocol):
@@ -110,6 +114,7 @@ class SimNode:
         federation: Federation,
         dice: random.Random,
         skew_ms: int = 0,
+        parts: PartLimits = PART_LIMITS,
     ) -> None:
         self.node_id = node_id
         self.engine: Engine | None = None
@@ -120,6 +125,8 @@ class SimNode:
         self._federation = federation
         self._dice = dice
         self._clock = SimClock(skew_ms)
+        self._parts = parts
+        self.disk = Disk()
         self.store: SimStore | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
 
@@ -131,9 +138,11 @@ class SimNode:
             rules=self._rules,
             keys=self._keys,
             store=self.store,
+            blobs=MemoryBlobs(self.disk, self._dice),
             clock=self._clock,
             entropy=SimEntropy(self._dice),
             federation=self._federation,
+            parts=self._parts,
         )
         self.engine = Engine(context, SimTransport(self.node_id, network))
         self.belongs(asyncio.ensure_future(self.engine.run()))
@@ -157,6 +166,7 @@ class SimNode:
         """The disk is gone; only while the node is down."""
         for file in self._file.parent.glob(f"{self._file.name}*"):
             file.unlink()
+        self.disk = Disk()
 
     async def stop(self) -> None:
         if self.store is not None:

@@ -78,6 +78,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert (config.local.host, config.local.port) == ("127.0.0.1", 8080)
     assert (config.limits.lifetime_days, config.limits.posts_per_peer) == (30, 4)
     assert (config.log.level, config.log.format) == ("info", "text")
+    assert (config.parts.in_progress_gib, config.parts.per_peer_gib) == (64, 16)
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +87,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     config = load_config(path)
     assert config.store.path == tmp_path / "data" / "node.db"
     assert config.local.token_file == Path("/run/tongban/token")
+    assert config.parts.folder == tmp_path / "parts"
+    elsewhere = load_config(write(tmp_path, WHOLE + '[parts]\nfolder = "/srv/parts"\n'))
+    assert elsewhere.parts.folder == Path("/srv/parts")
     assert config.trust.directories == (tmp_path / "hubei.json", tmp_path / "hunan.json")
 
 
@@ -371,7 +375,7 @@ def test_defaults_stand_in_the_first_file_as_comments(tmp_path: Path) -> None:
 def test_every_key_is_explained_in_both_languages() -> None:
     lines = default_config_text({}).splitlines()
     keys = [number for number, line in enumerate(lines) if " = " in line]
-    assert len(keys) == sum(map(len, tomllib.loads(default_config_text({})).values())) + 9
+    assert len(keys) == sum(map(len, tomllib.loads(default_config_text({})).values())) + 15
     for number in keys:
         chinese, dot, english = lines[number - 1].partition(" · ")
         assert dot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from tests.evidence_files import (
     pieces,
 )
 from tests.messages import CASE_ID, HUB, NOW_MS, WUHAN, XIANGYANG, message_id, rules, verified
+from tests.sim.memory_blobs import Disk, MemoryBlobs
 from tests.store_kit import unit
 from tests.unit.routing.provinces import province, sign
 
@@ -116,7 +118,16 @@ class Node:
 def make_node(folder: Path, node_id: str) -> tuple[Node, InlineStore]:
     store = InlineStore(StoreEngine(SqliteDatabase(folder / "node.db", durable=False), KEYS))
     federation = Federation(DIRECTORY, Catalogue.merge([], [], DIRECTORY))
-    context = NodeContext(node_id, rules(), KEYS, store, StoppedClock(), NoEntropy(), federation)
+    context = NodeContext(
+        here=node_id,
+        rules=rules(),
+        keys=KEYS,
+        store=store,
+        blobs=MemoryBlobs(Disk(), random.Random(1)),
+        clock=StoppedClock(),
+        entropy=NoEntropy(),
+        federation=federation,
+    )
     return Node(context), store
 
 

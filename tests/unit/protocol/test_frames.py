@@ -20,7 +20,7 @@ from protocol.frames import (
 )
 from protocol.limits import (
     MAX_ENVELOPE_OCTETS,
-    MAX_INLINE_PART_OCTETS,
+    MAX_PIECE_OCTETS,
     MAX_POST_FRAMES,
     MAX_POST_OCTETS,
 )
@@ -145,7 +145,7 @@ def test_a_post_has_its_bounds() -> None:
 @pytest.mark.parametrize(
     ("frame", "limit"),
     [
-        (PartFrame(REFERENCE, "m1", 0, b"x" * (MAX_INLINE_PART_OCTETS + 1)), "65536"),
+        (PartFrame(REFERENCE, "m1", 0, b"x" * (MAX_PIECE_OCTETS + 1)), "1048576"),
         (AskFrame((WUHAN,), b"x" * (MAX_ENVELOPE_OCTETS + 1)), "65536"),
         (ReceiptFrame(b"x" * (MAX_ENVELOPE_OCTETS + 1)), "65536"),
     ],
@@ -158,7 +158,7 @@ def test_a_frame_has_its_bound(frame: Frame, limit: str) -> None:
 
 def test_a_frame_may_be_as_large_as_its_bound() -> None:
     full: list[Frame] = [
-        PartFrame(REFERENCE, "m1", 0, bytes(MAX_INLINE_PART_OCTETS)),
+        PartFrame(REFERENCE, "m1", 0, bytes(MAX_PIECE_OCTETS)),
         AskFrame((WUHAN,), bytes(MAX_ENVELOPE_OCTETS)),
     ]
     assert read_frames(write_frames(full)) == full

@@ -47,10 +47,18 @@ def test_the_document_lists_exactly_the_routes(tmp_path: Path) -> None:
     sample = make_sample()
     keys = sample.keyrings[WUHAN]
     store = InlineStore(StoreEngine(SqliteDatabase(tmp_path / "node.db", durable=False), keys))
-    entropy: Any = None
-    transport: Any = None
-    context = NodeContext(WUHAN, RULES, keys, store, SimClock(0), entropy, sample.federation)
-    app = make_app(Engine(context, transport), "token")
+    nothing: Any = None
+    context = NodeContext(
+        here=WUHAN,
+        rules=RULES,
+        keys=keys,
+        store=store,
+        blobs=nothing,
+        clock=SimClock(0),
+        entropy=nothing,
+        federation=sample.federation,
+    )
+    app = make_app(Engine(context, nothing), "token")
     routes = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()
