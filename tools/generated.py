@@ -1,36 +1,38 @@
-"""Write the pages that are made from the code's own tables: reasons, limits and the lifecycle.
+"""Write what is made from the code: whole pages, and the marked blocks in docs/spec/.
 
-``python -m tools.generated`` writes them; the test run compares them with the code.
+A block stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``: tables the code has too,
+and worked examples. ``python -m tools.generated`` writes them; the test run compares them with the
+code.
 """
 
 from __future__ import annotations
 
+import ast
+import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import protocol.limits
 from protocol.bodies import KINDS
 from protocol.lifecycle import LIFECYCLE, CaseState
 from protocol.reasons import Reason
+from tools import spec_examples
+from tools.spec_index import chapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+_UNITS: Final = {"KIB", "MIB"}
 _NOTE: Final = (
     "<!-- made by tools/generated.py from the code; change the code, then `make docs` -->"
 )
 
 
-def reasons() -> str:
+def reasons() -> list[str]:
     """The closed list of reasons as a table."""
     lines = [
-        "# 原因码 / Reasons",
-        "",
-        _NOTE,
-        "",
-        "Final reasons travel in signed `refused` receipts; the others in `busy` and `not-here`",
-        "frames, and never end a message.",
-        "",
         "| no. | code | | clause | 含义 | means | 处理 | remedy |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -40,7 +42,31 @@ def reasons() -> str:
             f"| {reason.number} | `{reason.code}` | {kind} | {reason.clause} "
             f"| {reason.chinese} | {reason.english} | {reason.chinese_remedy} | {reason.remedy} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def limits() -> list[str]:
+    """The constants of `protocol.limits`: value, and the text that stands under them."""
+    lines = ["| constant | value | |", "|---|---|---|"]
+    names: list[str] = []
+    for node in ast.parse(Path(protocol.limits.__file__).read_text(encoding="utf-8")).body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name)) if name not in _UNITS:
+                names.append(name)
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                shown = "<br>".join(f"`{name}`" for name in names)
+                values = "<br>".join(grouped(getattr(protocol.limits, name)) for name in names)
+                if names:
+                    lines.append(f"| {shown} | {values} | {' '.join(text.split())} |")
+                names.clear()
+            case _:
+                pass
+    return lines
+
+
+def grouped(number: int) -> str:
+    """A number as the specification writes it: five digits and more in groups of three."""
+    return f"{number:,}".replace(",", " ") if number >= 10_000 else str(number)  # noqa: PLR2004
 
 
 def lifecycle() -> str:
@@ -81,9 +107,29 @@ def lifecycle() -> str:
     return "\n".join(lines)
 
 
+BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
+    "reasons": reasons,
+    "limits": limits,
+    "example-envelope": spec_examples.envelope,
+    "signature-template": spec_examples.template,
+    "signature-uris": spec_examples.identifiers,
+    "example-signature": spec_examples.signature,
+}
+_BLOCK: Final = re.compile(r"(<!-- begin ([a-z-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def chapter(path: Path) -> str:
+    """A chapter of the specification with its blocks made anew."""
+
+    def made(match: re.Match[str]) -> str:
+        return match[1] + "\n" + "\n".join(BLOCKS[match[2]]()) + "\n\n" + match[3]
+
+    return _BLOCK.sub(made, path.read_text(encoding="utf-8"))
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
-    "reasons.md": reasons,
     "lifecycle.md": lifecycle,
+    **{f"spec/{path.name}": partial(chapter, path) for path in chapters()},
 }
 
 

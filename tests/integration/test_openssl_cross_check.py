@@ -98,6 +98,7 @@ def other(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.spec("SU-1", "SU-6")
 def test_openssl_verifies_our_signature(
     suite: Suite, tmp_path: Path, message: Path, other: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_openssl_dgst_verifies_our_signature(
     assert not accepts(*check, other)
 
 
+@pytest.mark.spec("SU-1", "SU-2", "SU-6")
 def test_we_verify_openssls_signature_and_read_its_keys(
     suite: Suite, tmp_path: Path, message: Path
 ) -> None:
@@ -167,6 +169,7 @@ def test_openssl_reads_the_files_of_the_key_store(
     assert spki == public.spki
 
 
+@pytest.mark.spec("SU-1")
 def test_openssl_computes_the_same_digests(message: Path) -> None:
     for suite, name in ((Suite.SM2_SM3, "-sm3"), (Suite.P256, "-sha256")):
         assert openssl("dgst", name, "-binary", message) == digest(suite, OCTETS)

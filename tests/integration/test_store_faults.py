@@ -66,6 +66,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         assert acknowledged_ever <= whole_units(path)
 
 
+@pytest.mark.spec("TR-4")
 @pytest.mark.parametrize("limit", [300_000, 900_000])
 def test_a_disk_that_refuses_loses_nothing_and_is_forgiven(tmp_path: Path, limit: int) -> None:
     """The limit hits the log while a group is committed, and later the database itself."""
@@ -84,6 +85,7 @@ def test_a_disk_that_refuses_loses_nothing_and_is_forgiven(tmp_path: Path, limit
     assert acknowledged(output.splitlines()) <= whole_units(path)
 
 
+@pytest.mark.spec("TR-4")
 def test_a_full_disk_refuses_and_serves_again_when_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     engine = engine_at(path)

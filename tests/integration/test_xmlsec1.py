@@ -108,11 +108,13 @@ def normalise(octets: bytes) -> bytes:
     return etree.tostring(root, method="c14n", exclusive=True)
 
 
+@pytest.mark.spec("SG-12", "SG-13", "SG-14")
 def test_xmlsec1_verifies_what_we_sign(tmp_path: Path) -> None:
     assert check(OCTETS, tmp_path)
     assert verified(OCTETS, KEYS).envelope == MESSAGE
 
 
+@pytest.mark.spec("SG-12", "SG-13", "SG-14")
 def test_we_verify_what_xmlsec1_signs_after_the_one_step(tmp_path: Path) -> None:
     written = signed_by_xmlsec1(tmp_path)
     # Declaration, empty-element tags and wrapped base64: not the wire form.
@@ -131,6 +133,7 @@ def test_the_step_changes_nothing_in_what_is_on_the_wire_already() -> None:
     assert normalise(OCTETS) == OCTETS
 
 
+@pytest.mark.spec("SG-9", "SG-10")
 @pytest.mark.parametrize("signer", ["ours", "theirs"])
 @pytest.mark.parametrize(
     ("pattern", "replacement", "reason"),
@@ -154,6 +157,7 @@ def test_a_tampered_envelope_is_refused_by_both(
     assert caught.value.reason is reason
 
 
+@pytest.mark.spec("SG-10")
 def test_another_key_is_refused_by_both(tmp_path: Path) -> None:
     assert not check(OCTETS, tmp_path, OTHER_KEY)
     forged = normalise(signed_by_xmlsec1(tmp_path, OTHER_KEY))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
@@ -38,6 +39,7 @@ SNIPPETS = st.lists(
 ).map(lambda pieces: "".join(pieces).replace("_", " ").encode())
 
 
+@pytest.mark.spec("WF-6")
 @given(XML_TEXT)
 def test_whatever_xml_can_carry_is_written_in_canonical_form(text: str) -> None:
     octets = f'<a b="{escape_attribute(text)}">{escape_text(text)}</a>'.encode()
@@ -45,6 +47,7 @@ def test_whatever_xml_can_carry_is_written_in_canonical_form(text: str) -> None:
     assert (root.get("b"), root.text or "") == (text, text)
 
 
+@pytest.mark.spec("WF-1")
 @given(st.binary() | SNIPPETS.map(lambda octets: b"<a>" + octets + b"</a>"))
 @example(b'<a xmlns="relative"></a>')
 def test_octets_are_let_through_unchanged_or_refused_and_nothing_else(octets: bytes) -> None:

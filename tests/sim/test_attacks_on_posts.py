@@ -86,6 +86,7 @@ async def submit_files(node: DrivenNode, count: int, octets: int) -> Filed:
     )
 
 
+@pytest.mark.spec("LI-6")
 @pytest.mark.parametrize(
     ("measure", "octets", "answer"),
     [

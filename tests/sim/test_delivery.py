@@ -90,6 +90,7 @@ def play(scene: Callable[[], Any]) -> None:
     run_virtual(scene())
 
 
+@pytest.mark.spec("WF-8")
 def test_custody_on_the_way_and_one_receipt_at_the_end(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path) as w:
@@ -101,9 +102,11 @@ def test_custody_on_the_way_and_one_receipt_at_the_end(tmp_path: Path) -> None:
             assert read_receipt(row.receipt).receipt.issuer == YUEYANG
             given = await w.nodes[WUHAN].read(lambda c: custody_receipts(c, row))
             assert [read_receipt(octets).receipt.issuer for octets in given] == [HUB]
-            # The very same octets of the receipt at every hop.
+            # The very same octets of envelope and receipt at every hop.
             for hub in (HUB, HUNAN):
-                assert (await w.sent(filed, hub, Role.TRANSIT)).receipt == row.receipt
+                passed = await w.sent(filed, hub, Role.TRANSIT)
+                assert (passed.envelope, passed.receipt) == (row.envelope, row.receipt)
+            assert (await w.sent(filed, YUEYANG, Role.IN)).envelope == row.envelope
 
     play(scene)
 

@@ -181,6 +181,7 @@ def test_the_envelope_of_the_design_is_valid() -> None:
     assert faults(ENVELOPE) == []
 
 
+@pytest.mark.spec("EN-1")
 @pytest.mark.parametrize(
     "text",
     [
@@ -198,6 +199,7 @@ def test_what_an_envelope_may_vary(text: str) -> None:
     assert faults(text) == []
 
 
+@pytest.mark.spec("EN-1")
 @pytest.mark.parametrize(
     ("text", "named"),
     [

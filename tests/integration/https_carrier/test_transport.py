@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # --- peers that break the caller's rules
 
 
+@pytest.mark.spec("TR-7")
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
@@ -107,6 +108,7 @@ async def test_a_kept_connection_that_is_dead_is_replaced_once(
         assert [body for _, body in requests[4:]] == [b"4"]
 
 
+@pytest.mark.spec("TR-7")
 @in_loop
 async def test_time_is_bounded_at_every_step(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from node.cases import Side, advance, open_case
-from node.store.queries import Role, find_case, last_sequence
+from node.context import Federation
+from node.outgoing import Draft, Filed
+from node.store.queries import Role, find_case, find_message, last_sequence
 from protocol.bodies import Basis, CaseAccept, CaseReceived, CaseSubmit, CaseVoid, Delivery
+from protocol.bodies.plan import leaves
 from protocol.envelope import Address, CaseReference, Header, Sender
 from protocol.errors import RefusedError
-from protocol.frames import WaitingFrame
+from protocol.frames import BusyFrame, WaitingFrame
 from protocol.identifiers import case_id_of
 from protocol.lifecycle import Power
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
+from routing.catalogue import Catalogue
 from signing.keys import KeyUse
 from tests.samples import CLERK, OFFICER, WIDOW
 from tests.sim.agents import SALT
@@ -218,6 +222,41 @@ def test_a_later_number_that_expired_first_is_skipped_when_its_turn_comes(at: An
         assert receipt_in(await present(node, WUHAN, third.post())).type is ReceiptType.RECEIVED
 
     at(EZHOU, scene)
+
+
+@pytest.mark.spec("TR-6")
+def test_a_case_the_catalogue_here_cannot_place_waits(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        await present(node, WUHAN, say(submit(), 1).post())
+        assert node.engine is not None
+        context, directory = node.engine.context, SAMPLE.directory
+        context.federation = Federation(directory, Catalogue.merge([], [], directory))
+        void = say(CaseVoid(SALT, CLERK, "空号"), 2, number=2)
+        busy = only(await present(node, WUHAN, void.post()))
+        assert isinstance(busy, BusyFrame)
+        assert busy.reason is Reason.STALE_DIRECTORY
+        assert await consumed(node) == 1
+
+    at(EZHOU, scene)
+
+
+@pytest.mark.spec("EN-13")
+def test_an_envelope_says_nothing_of_what_its_body_says(at: Any) -> None:
+    """Hubs read envelopes: no name, number, item or address of the body stands in one."""
+
+    async def scene(node: SimNode) -> None:
+        assert node.engine is not None
+        body = submit()
+        draft = Draft(uscc(WUHAN), body, recipient=Address(EZHOU, uscc(EZHOU)))
+        filed = await node.engine.file(draft)
+        assert isinstance(filed, Filed)
+        row = await node.read(lambda c: find_message(c, filed.message, Role.OUT))
+        assert row is not None
+        shown = row.envelope.decode()
+        told = {str(leaf.value) for leaf in leaves(body)} - {EZHOU, uscc(EZHOU)}
+        assert {value for value in told if len(value) > 2 and value in shown} == set()
+
+    at(WUHAN, scene)
 
 
 def test_nobody_opens_a_case_under_an_id_that_is_not_his(at: Any) -> None:

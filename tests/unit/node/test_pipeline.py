@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from node.store import schema
 from node.store.queries import Role, find_message, queue_lengths
 from protocol.frames import (
+    AskFrame,
     BusyFrame,
     EnvelopeFrame,
     NotHereFrame,
@@ -20,11 +21,17 @@ from protocol.frames import (
     WantedFrame,
     write_frames,
 )
-from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_ENVELOPE_OCTETS, MAX_POST_OCTETS
+from protocol.limits import (
+    MAX_CLOCK_SKEW_MS,
+    MAX_ENVELOPE_OCTETS,
+    MAX_POST_MESSAGES,
+    MAX_POST_OCTETS,
+)
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from signing.keys import KeyUse
 from signing.receipts import concerns, verify_receipt
+from signing.suites import Suite, digest
 from tests.sim.craft import Message, Signed, only, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, HUNAN, RULES, WUHAN, XIANGYANG, YUEYANG, make_sample
 from tests.sim.keyring import Keyring
@@ -131,6 +138,7 @@ def test_a_duplicate_after_a_crash_gets_the_same_receipt(tmp_path: Path) -> None
     run_virtual(play())
 
 
+@pytest.mark.spec("EN-12", "EX-5")
 def test_another_content_under_a_used_id_is_refused_and_changes_nothing(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         first = await present(node, WUHAN, ping().post())
@@ -202,6 +210,20 @@ def test_a_post_that_is_no_frames_is_refused_whole(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("LI-4")
+def test_a_post_of_too_many_messages_is_refused_whole(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        crowd = [EnvelopeFrame((WUHAN,), b"<a></a>")] * MAX_POST_MESSAGES
+        assert (await present(node, WUHAN, write_frames(crowd))).count(b"TBR1") == 256
+        one_more = write_frames([*crowd, AskFrame((WUHAN,), b"<a></a>")])
+        receipt = receipt_in(await present(node, WUHAN, one_more))
+        assert receipt.reason is Reason.TOO_LARGE
+        assert receipt.octets_digest == digest(Suite(receipt.suite), one_more)
+
+    at(EZHOU, scene)
+
+
+@pytest.mark.spec("TR-1")
 def test_a_foreign_key_is_transient_because_our_directory_may_be_old(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         stranger = Keyring()
@@ -216,6 +238,7 @@ def test_a_foreign_key_is_transient_because_our_directory_may_be_old(at: Any) ->
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("SG-6", "SU-8")
 def test_one_key_one_use(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(key_use=KeyUse.ENVELOPE)
@@ -225,6 +248,7 @@ def test_one_key_one_use(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("SG-7")
 def test_nobody_signs_for_another_authority(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(authority=uscc(XIANGYANG))
@@ -234,6 +258,7 @@ def test_nobody_signs_for_another_authority(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EN-3")
 def test_trial_and_production_do_not_mix(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         receipt = receipt_in(await present(node, WUHAN, ping(environment="production").post()))
@@ -242,6 +267,7 @@ def test_trial_and_production_do_not_mix(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("TR-2")
 def test_a_message_from_the_future_waits(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         early = START_MS + MAX_CLOCK_SKEW_MS + MINUTE_MS

@@ -321,6 +321,7 @@ def test_what_waits_is_the_next_group(engine: StoreEngine) -> None:
     run(main())
 
 
+@pytest.mark.spec("TR-3")
 def test_the_queue_is_bounded_and_opens_again(engine: StoreEngine) -> None:
     async def main() -> None:
         async with held(engine, queue_limit=3) as (store, gate):

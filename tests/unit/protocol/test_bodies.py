@@ -262,6 +262,7 @@ def test_an_element_with_an_endless_name_is_named_in_part() -> None:
     assert len(caught.value.detail) < MAX_DETAIL_OCTETS
 
 
+@pytest.mark.spec("TR-11")
 def test_a_refusal_never_quotes_a_value() -> None:
     number = "4206061948031705"
     for octets in (

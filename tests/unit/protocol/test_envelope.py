@@ -52,12 +52,14 @@ def refusal(octets: bytes) -> RefusedError:
     return caught.value
 
 
+@pytest.mark.spec("EN-1")
 @pytest.mark.parametrize("message", [FULL, BARE], ids=["full", "bare"])
 def test_what_is_written_is_canonical_and_read_back(message: Envelope) -> None:
     assert parse_canonical(write_content(message), 1 << 20).get("environment") == "trial"
     assert read(octets_of(message)) == message
 
 
+@pytest.mark.spec("EN-5")
 def test_the_written_form_octet_for_octet() -> None:
     digest = "x" * 43 + "="
     sender, key = authority_of(WUHAN), FULL.header.sender.key
@@ -83,6 +85,7 @@ def test_production_is_read_as_production() -> None:
     assert read(octets_of(replace(FULL, environment="production"))).environment == "production"
 
 
+@pytest.mark.spec("EN-1", "EN-7", "EN-8", "EN-9", "EN-11", "ID-7")
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -109,6 +112,7 @@ def test_what_breaks_the_structure_is_refused_with_its_place(old: str, new: str)
     assert caught.detail
 
 
+@pytest.mark.spec("ID-6")
 @pytest.mark.parametrize("spelling", ["B=", "==", "=", " ="])
 def test_a_digest_has_one_spelling(spelling: str) -> None:
     digest = write_content(FULL).decode().partition('digest="')[2][:44]
@@ -116,6 +120,7 @@ def test_a_digest_has_one_spelling(spelling: str) -> None:
     assert caught.reason is Reason.SCHEMA_INVALID
 
 
+@pytest.mark.spec("TR-11")
 def test_the_refusal_of_a_value_does_not_repeat_it() -> None:
     caught = refusal(octets_of(FULL, "<Kind>case.submit", "<Kind>覃䶮兰 42060619480317052"))
     assert "覃" not in caught.detail
@@ -123,6 +128,7 @@ def test_the_refusal_of_a_value_does_not_repeat_it() -> None:
 
 
 # They are legal everywhere in XML Schema, and steer a validator.
+@pytest.mark.spec("EN-6")
 @pytest.mark.parametrize(
     "attribute",
     ['type="Kind"', 'nil="false"', 'schemaLocation="urn:x y"', 'noNamespaceSchemaLocation="y"'],
@@ -136,12 +142,14 @@ def test_no_attribute_of_the_schema_instance_namespace(element: str, attribute: 
     assert "xsi" in caught.detail
 
 
+@pytest.mark.spec("EN-4")
 @pytest.mark.parametrize("lifetime_ms", [MIN_LIFETIME_MS, DAY_MS, MAX_LIFETIME_MS])
 def test_a_lifetime_within_its_bounds(lifetime_ms: int) -> None:
     message = envelope(KEYS, expires_ms=NOW_MS + lifetime_ms)
     assert read(octets_of(message)) == message
 
 
+@pytest.mark.spec("EN-4")
 @pytest.mark.parametrize("lifetime_ms", [-1, 0, MIN_LIFETIME_MS - 1, MAX_LIFETIME_MS + 1])
 def test_a_lifetime_outside_them_is_refused(lifetime_ms: int) -> None:
     caught = refusal(octets_of(envelope(KEYS, expires_ms=NOW_MS + lifetime_ms)))
@@ -149,6 +157,7 @@ def test_a_lifetime_outside_them_is_refused(lifetime_ms: int) -> None:
     assert str(lifetime_ms) in caught.detail
 
 
+@pytest.mark.spec("LI-3")
 def test_the_manifest_holds_as_many_parts_as_the_limit_says() -> None:
     rows: tuple[Part, ...] = tuple(
         part(f"m{number}", b"", Suite.P256) for number in range(1, MAX_PARTS)

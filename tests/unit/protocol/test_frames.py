@@ -96,6 +96,7 @@ def test_no_octet_may_follow_in_a_frame(name: str) -> None:
     assert "trailing" in caught.detail
 
 
+@pytest.mark.spec("TR-9", "TR-10")
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -132,6 +133,7 @@ def test_a_length_is_not_believed() -> None:
     assert caught.reason is Reason.FRAME_MALFORMED
 
 
+@pytest.mark.spec("LI-5")
 def test_a_post_has_its_bounds() -> None:
     most = write_frames([WaitingFrame(REFERENCE, 1)] * MAX_POST_FRAMES)
     assert len(read_frames(most)) == MAX_POST_FRAMES
@@ -142,6 +144,7 @@ def test_a_post_has_its_bounds() -> None:
     assert refusal(filler + framed(b"\3x")).reason is Reason.TOO_LARGE
 
 
+@pytest.mark.spec("LI-2")
 @pytest.mark.parametrize(
     ("frame", "limit"),
     [

@@ -23,6 +23,7 @@ RFC_ENTROPY = (0xCC3 << 62 | 0x18C4DC0C0C07398F).to_bytes(10)
 USCC = "91350100M000100Y43"
 
 
+@pytest.mark.spec("ID-2")
 def test_a_uuid7_is_the_one_of_the_standard() -> None:
     assert make_uuid7(RFC_INSTANT_MS, RFC_ENTROPY) == RFC_UUID
     assert is_uuid7(RFC_UUID)
@@ -50,6 +51,7 @@ def test_a_uuid7_needs_its_instant_and_exactly_its_entropy(now_ms: int, entropy:
         make_uuid7(now_ms, entropy)
 
 
+@pytest.mark.spec("ID-2", "ID-8")
 @pytest.mark.parametrize(
     "text",
     [
@@ -66,16 +68,19 @@ def test_another_version_variant_or_spelling_is_no_uuid7(text: str) -> None:
     assert not is_uuid7(text)
 
 
+@pytest.mark.spec("ID-2")
 def test_octets_and_text_of_a_uuid_are_each_others_inverse() -> None:
     assert len(uuid_octets(RFC_UUID)) == 16
     assert uuid_text(uuid_octets(RFC_UUID)) == RFC_UUID
 
 
+@pytest.mark.spec("ID-3")
 @pytest.mark.parametrize("code", ["420100", "429004", "110000"])
 def test_a_region_is_six_digits(code: str) -> None:
     assert is_region(code)
 
 
+@pytest.mark.spec("ID-3")
 @pytest.mark.parametrize(
     "code", ["", "42010", "4201000", "042010", "42010a", "\uff1420100", "420100\n"]
 )
@@ -83,11 +88,13 @@ def test_anything_else_is_no_region(code: str) -> None:
     assert not is_region(code)
 
 
+@pytest.mark.spec("ID-4")
 def test_the_check_character_of_a_credit_code() -> None:
     assert uscc_check(USCC[:17]) == USCC[17]
     assert is_uscc(USCC)
 
 
+@pytest.mark.spec("ID-4")
 def test_any_single_changed_character_of_a_credit_code_shows() -> None:
     for place, character in enumerate(USCC):
         for other in "0123456789ABCDEFGHJKLMNPQRTUWXY":
@@ -95,6 +102,7 @@ def test_any_single_changed_character_of_a_credit_code_shows() -> None:
             assert is_uscc(changed) == (other == character)
 
 
+@pytest.mark.spec("ID-4", "ID-8")
 @pytest.mark.parametrize(
     "code", ["", "91350100M000100Y4", "91350100M000100Y433", "91350100m000100Y43", "I" * 18]
 )

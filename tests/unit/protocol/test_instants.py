@@ -14,12 +14,14 @@ PAIRS = [
 ]
 
 
+@pytest.mark.spec("ID-1")
 @pytest.mark.parametrize(("instant_ms", "text"), PAIRS)
 def test_an_instant_and_its_one_written_form(instant_ms: int, text: str) -> None:
     assert format_instant(instant_ms) == text
     assert parse_instant(text) == instant_ms
 
 
+@pytest.mark.spec("ID-1")
 @pytest.mark.parametrize(
     "text",
     [

@@ -80,6 +80,7 @@ def test_the_longest_receipt_is_as_long_as_the_bound() -> None:
     assert read_receipt(octets).receipt == long
 
 
+@pytest.mark.spec("TR-8", "TR-10")
 @pytest.mark.parametrize(
     ("place", "octet", "named"),
     [
@@ -128,6 +129,7 @@ def test_no_octet_may_be_missing_or_follow() -> None:
     assert refusal(OCTETS + bytes(MAX_RECEIPT_OCTETS)).reason is Reason.RECEIPT_INVALID
 
 
+@pytest.mark.spec("TR-8")
 @pytest.mark.parametrize(
     ("receipt", "named"),
     [

@@ -17,12 +17,14 @@ def refusal(octets: bytes, max_octets: int = BOUND) -> RefusedError:
     return caught.value
 
 
+@pytest.mark.spec("WF-1")
 def test_the_canonical_form_is_let_through_as_it_is() -> None:
     root = parse_canonical(DOCUMENT.encode(), BOUND)
     assert etree.tostring(root, method="c14n", exclusive=True) == DOCUMENT.encode()
 
 
 # Twelve spellings of one document that an ordinary verifier takes for the same.
+@pytest.mark.spec("WF-1", "WF-2", "WF-3")
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -60,18 +62,21 @@ def test_every_other_spelling_is_refused_by_name(text: str, reason: Reason) -> N
     assert caught.detail
 
 
+@pytest.mark.spec("WF-2")
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be", "gb18030"])
 def test_only_utf_8_is_read(encoding: str) -> None:
     caught = refusal(DOCUMENT.encode(encoding))
     assert caught.reason in {Reason.NOT_CANONICAL, Reason.NOT_WELL_FORMED}
 
 
+@pytest.mark.spec("WF-3", "WF-5")
 def test_an_entity_is_never_expanded() -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'
     assert refusal(bomb).reason is Reason.NOT_CANONICAL
     assert "octet 0" in refusal(bomb).detail
 
 
+@pytest.mark.spec("LI-1", "WF-4")
 def test_the_bound_is_the_first_thing_asked() -> None:
     octets = DOCUMENT.encode()
     assert parse_canonical(octets, len(octets)).tag == "{urn:a}a"
@@ -86,6 +91,7 @@ def test_the_place_of_the_first_difference_is_named() -> None:
     assert refusal(b"<a>\n<b</a>").detail == "line 2, column 3"
 
 
+@pytest.mark.spec("WF-6")
 @pytest.mark.parametrize("text", ["", "a<b>&\"'\t\n\r", "汉字 𠮷 ]]>", "\u0085\u2028\ufffd"])
 def test_what_is_written_escaped_is_read_back_and_canonical(text: str) -> None:
     octets = f'<a b="{escape_attribute(text)}">{escape_text(text)}</a>'.encode()
@@ -94,6 +100,7 @@ def test_what_is_written_escaped_is_read_back_and_canonical(text: str) -> None:
     assert (root.text or "") == text
 
 
+@pytest.mark.spec("WF-7")
 @pytest.mark.parametrize("text", ["\0", "a\x1f", "\ufffe", "\uffff", "\ud800", "\x0b"])
 def test_what_xml_cannot_carry_is_our_own_mistake(text: str) -> None:
     with pytest.raises(LocalUseError, match=r"U\+"):

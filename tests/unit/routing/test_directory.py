@@ -300,6 +300,7 @@ KEYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.spec("SG-5")
 @pytest.mark.parametrize("place", KEYS)
 def test_a_malformed_key_is_refused(place: str) -> None:
     key = key_entry("envelope", KeyUse.ENVELOPE, uscc("420606"), "420600", **KEYS[place])

@@ -171,6 +171,7 @@ def test_nothing_is_written_that_no_reader_takes() -> None:
         sign_document(TYPE, bytes(MAX_DOCUMENT_OCTETS), [ONE])
 
 
+@pytest.mark.spec("TR-5")
 def test_what_could_not_be_checked_neither_passes_nor_is_refused() -> None:
     class Broken:
         def verify(self, octets: bytes, signature: bytes) -> bool:

@@ -327,6 +327,7 @@ def test_3_trial_keys_prove_nothing_in_production() -> None:
     assert failing_step(evidence(KEYS, environment="production")) == "directories"
 
 
+@pytest.mark.spec("TR-5")
 def test_3_what_cannot_be_computed_here_is_neither_passed_nor_refused() -> None:
     def open_trust(documents: Sequence[bytes], environment: Environment) -> TrustSet:
         assert (documents, environment) == ((directory(KEYS),), "trial")

@@ -39,6 +39,7 @@ def edited(old: str, new: str) -> str:
     return SIGNED[:START] + SIGNATURE.replace(old, new, 1) + "</Envelope>"
 
 
+@pytest.mark.spec("SG-13", "SG-14")
 @pytest.mark.parametrize("suite", Suite, ids=str)
 def test_content_and_signature_come_apart_and_fit(suite: Suite) -> None:
     keys = keys_of([WUHAN, XIANGYANG], suite)
@@ -50,6 +51,7 @@ def test_content_and_signature_come_apart_and_fit(suite: Suite) -> None:
     assert key.verify(signed.signed_info, signed.signature)
 
 
+@pytest.mark.spec("SG-12", "SG-13")
 def test_the_template_octet_for_octet() -> None:
     signed = apart(SIGNED)
     value = base64.b64encode(signed.signature).decode()
@@ -70,6 +72,7 @@ def test_the_template_octet_for_octet() -> None:
     assert signed.content.decode() == SIGNED.replace(SIGNATURE, "")
 
 
+@pytest.mark.spec("SG-14")
 def test_what_is_signed_is_the_signed_info_as_it_is_canonicalised() -> None:
     # Taken out of its parent, exclusive c14n declares the one namespace it uses.
     inside = SIGNATURE.partition("<ds:SignedInfo>")[2].partition("</ds:SignedInfo>")[0]
@@ -77,11 +80,13 @@ def test_what_is_signed_is_the_signed_info_as_it_is_canonicalised() -> None:
     assert apart(SIGNED).signed_info == alone.encode()
 
 
+@pytest.mark.spec("SG-2")
 def test_no_signature() -> None:
     assert refusal(SIGNED.replace(SIGNATURE, "")).reason is Reason.SIGNATURE_MISSING
     assert refusal("<a></a>").reason is Reason.SIGNATURE_MISSING
 
 
+@pytest.mark.spec("SG-3")
 @pytest.mark.parametrize("uri", ["", SHA512, f"{DS}rsa-sha1", "urn:tongban:signature:1:none"])
 def test_a_suite_nobody_registered(uri: str) -> None:
     caught = refusal(edited(SIGNATURE_URI[Suite.P256], uri))
@@ -89,6 +94,7 @@ def test_a_suite_nobody_registered(uri: str) -> None:
     assert uri in caught.detail
 
 
+@pytest.mark.spec("SG-1", "SG-15")
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -138,6 +144,7 @@ def test_every_deviation_is_refused_by_its_rule(text: str, named: str) -> None:
     assert named in caught.detail
 
 
+@pytest.mark.spec("ID-6", "SG-15")
 @pytest.mark.parametrize("name", ["DigestValue", "SignatureValue"])
 def test_a_value_is_base64_in_its_one_form_and_of_its_length(name: str) -> None:
     value = SIGNATURE.partition(f"<ds:{name}>")[2].partition("<")[0]
@@ -161,6 +168,7 @@ def test_a_value_is_base64_in_its_one_form_and_of_its_length(name: str) -> None:
     assert "exactly one" in refusal(edited(twice, "")).detail
 
 
+@pytest.mark.spec("ID-6", "SG-15")
 def test_spare_bits_of_base64_are_no_second_spelling() -> None:
     value = SIGNATURE.partition("<ds:DigestValue>")[2].partition("<")[0]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -40,6 +40,7 @@ def provider(request: pytest.FixtureRequest) -> Sm2Provider:
     return PROVIDERS[name]
 
 
+@pytest.mark.spec("SU-6")
 def test_the_worked_example_of_the_standard_verifies(provider: Sm2Provider) -> None:
     key = provider.private_key(SCALAR)
     assert key.spki == SM2_FORM.spki_prefix + POINT
@@ -80,6 +81,7 @@ def test_a_scalar_that_cannot_sign_is_refused(provider: Sm2Provider, scalar: byt
         provider.private_key(scalar)
 
 
+@pytest.mark.spec("SU-2", "SU-3")
 def test_a_public_key_that_is_not_canonical_is_refused(provider: Sm2Provider) -> None:
     spki = provider.private_key(SCALAR).spki
     prefix = SM2_FORM.spki_prefix
@@ -100,6 +102,7 @@ def test_a_public_key_that_is_not_canonical_is_refused(provider: Sm2Provider) ->
             provider.public_key(octets)
 
 
+@pytest.mark.spec("SU-5")
 def test_a_malformed_signature_is_false_and_never_an_error(provider: Sm2Provider) -> None:
     key = provider.public_key(SM2_FORM.spki_prefix + POINT)
     edges = [0, 1, 5, SM2_ORDER - 1, SM2_ORDER, SM2_ORDER + 1, 2**256 - 1]
@@ -192,6 +195,7 @@ def test_tongsuopy_not_installed_is_unavailable(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.reason is Reason.SUITE_UNAVAILABLE
 
 
+@pytest.mark.spec("TR-5")
 def test_the_default_is_openssl_then_tongsuopy_then_a_reasoned_no(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

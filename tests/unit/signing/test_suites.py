@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,7 @@ def refused(suite: Suite, spki: bytes) -> Reason:
     return caught.value.reason
 
 
+@pytest.mark.spec("SU-1")
 def test_digests_are_those_of_the_standards() -> None:
     # GB/T 32905-2016 A.1 and FIPS 180-4's example for "abc".
     sm3 = "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0"
@@ -61,6 +63,7 @@ def test_digests_are_those_of_the_standards() -> None:
     assert digest(Suite.ED25519, b"abc").hex() == sha256
 
 
+@pytest.mark.spec("SU-1", "SU-9")
 def test_p256_signs_as_rfc_6979_says() -> None:
     # RFC 6979 A.2.5, SHA-256, message "sample".
     secret = bytes.fromhex("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721")
@@ -71,6 +74,7 @@ def test_p256_signs_as_rfc_6979_says() -> None:
     )
 
 
+@pytest.mark.spec("SU-1")
 def test_ed25519_signs_as_rfc_8032_says() -> None:
     # RFC 8032 §7.1, test 1.
     secret = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -83,6 +87,7 @@ def test_ed25519_signs_as_rfc_8032_says() -> None:
     )
 
 
+@pytest.mark.spec("SU-4")
 def test_entropy_gives_the_same_key_in_every_release() -> None:
     assert {str(suite): key.public.key_id for suite, key in KEYS.items()} == {
         "sm2-sm3": "NmcCZzYZZrQGlBuCEomT4Z-1keLFnGpZrdFy2IJHPwE",
@@ -119,12 +124,14 @@ def test_too_little_entropy_is_our_bug(suite: Suite) -> None:
         private_key_from_entropy(suite, ENTROPY[:-1])
 
 
+@pytest.mark.spec("ID-5", "SU-4")
 def test_a_key_id_is_the_digest_of_the_spki(key: PrivateKey) -> None:
     expected = base64.urlsafe_b64encode(digest(key.suite, key.public.spki)).decode().rstrip("=")
     assert key.public.key_id == expected
     assert len(expected) == 43
 
 
+@pytest.mark.spec("SU-5")
 def test_a_signature_is_64_octets_and_holds_for_its_octets_only(key: PrivateKey) -> None:
     for octets in (b"", b"\0", b"x" * 70_000):
         signature = key.sign(octets)
@@ -151,12 +158,14 @@ def test_any_changed_bit_spoils_the_signature(key: PrivateKey) -> None:
         assert key.public.verify(b"octets", bytes(changed)) is False
 
 
+@pytest.mark.spec("SU-5")
 @given(st.binary(max_size=80) | st.binary(min_size=64, max_size=64))
 def test_anything_for_a_signature_is_just_false(signature: bytes) -> None:
     for key in KEYS.values():
         assert key.public.verify(b"octets", signature) is False
 
 
+@pytest.mark.spec("SU-5")
 @pytest.mark.parametrize(
     ("suite", "order"), [(Suite.SM2_SM3, SM2_ORDER), (Suite.P256, P256_ORDER)], ids=str
 )
@@ -168,12 +177,74 @@ def test_r_and_s_out_of_range_are_just_false(suite: Suite, order: int) -> None:
         assert public.verify(b"octets", good[:32] + edge.to_bytes(32)) is False
 
 
+@pytest.mark.spec("SU-5")
 def test_ed25519_takes_only_the_reduced_s() -> None:
     group_order = 2**252 + 27742317777372353535851937790883648493
     key = KEYS[Suite.ED25519]
     good = key.sign(b"octets")
     larger = int.from_bytes(good[32:], "little") + group_order
     assert key.public.verify(b"octets", good[:32] + larger.to_bytes(32, "little")) is False
+
+
+@pytest.mark.spec("SU-7")
+def test_ed25519_verifies_without_a_cofactor() -> None:
+    """Under a key with a part of small order the two equations differ; ours is the strict one."""
+    secret, nonce, message = 7, 11, b"octets"
+    public = _add(_times(secret, _BASE), _ORDER_8)
+    r = _encoded(_times(nonce, _BASE))
+    hashed = hashlib.sha512(r + _encoded(public) + message).digest()
+    challenge = int.from_bytes(hashed, "little")
+    assert challenge % 8, "else both equations hold"
+    s = (nonce + challenge * secret) % _GROUP_ORDER
+    key = load_public_key(Suite.ED25519, ED25519_FORM.spki_prefix + _encoded(public))
+    assert not key.verify(message, r + s.to_bytes(32, "little"))
+    # Eight times both sides: with the cofactor it would have held.
+    left = _times(8 * s, _BASE)
+    right = _add(_times(8 * nonce, _BASE), _times(8 * challenge, public))
+    assert _encoded(left) == _encoded(right)
+
+
+# Edwards25519 in affine coordinates (RFC 8032 §5.1), as plain as it gets.
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+_GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+_BASE = (
+    15112221349535400772501151409588531511454012693041857206046113283949847762202,
+    46316835694926478169428394003475163141307993866256225615783033603165251855960,
+)
+
+
+def _add(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    (x1, y1), (x2, y2) = one, other
+    product = _D * x1 * x2 * y1 * y2
+    x = (x1 * y2 + x2 * y1) * pow(1 + product, -1, _P)
+    y = (y1 * y2 + x1 * x2) * pow(1 - product, -1, _P)
+    return x % _P, y % _P
+
+
+def _times(number: int, point: tuple[int, int]) -> tuple[int, int]:
+    total = (0, 1)
+    while number:
+        if number & 1:
+            total = _add(total, point)
+        point, number = _add(point, point), number >> 1
+    return total
+
+
+def _encoded(point: tuple[int, int]) -> bytes:
+    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+
+
+def _order_8() -> tuple[int, int]:
+    y = int.from_bytes(
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+    )
+    x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
+    x = pow(x_squared, (_P + 3) // 8, _P)
+    return (x if x * x % _P == x_squared else x * pow(2, (_P - 1) // 4, _P) % _P), y
+
+
+_ORDER_8 = _order_8()
 
 
 def test_a_public_key_goes_round(key: PrivateKey) -> None:
@@ -183,11 +254,13 @@ def test_a_public_key_goes_round(key: PrivateKey) -> None:
     assert public.verify(b"octets", key.sign(b"octets"))
 
 
+@pytest.mark.spec("SU-2")
 def test_a_public_key_of_another_suite_is_refused(suite: Suite) -> None:
     for other in set(Suite) - {suite}:
         assert refused(suite, KEYS[other].public.spki) is Reason.KEY_MALFORMED
 
 
+@pytest.mark.spec("SU-2")
 def test_a_public_key_in_any_other_encoding_is_refused(key: PrivateKey) -> None:
     spki, prefix = key.public.spki, len(FORMS[key.suite].spki_prefix)
     assert refused(key.suite, b"") is Reason.KEY_MALFORMED
@@ -201,6 +274,7 @@ def test_a_public_key_in_any_other_encoding_is_refused(key: PrivateKey) -> None:
         assert refused(key.suite, bytes(changed)) is Reason.KEY_MALFORMED
 
 
+@pytest.mark.spec("SU-3")
 @pytest.mark.parametrize("suite", [Suite.SM2_SM3, Suite.P256], ids=str)
 def test_a_point_off_the_curve_is_refused(suite: Suite) -> None:
     spki, prefix = KEYS[suite].public.spki, FORMS[suite].spki_prefix
@@ -211,6 +285,7 @@ def test_a_point_off_the_curve_is_refused(suite: Suite) -> None:
     assert refused(suite, compressed) is Reason.KEY_MALFORMED
 
 
+@pytest.mark.spec("SU-3")
 @pytest.mark.parametrize("sign", [0, 0x80])
 @pytest.mark.parametrize(
     ("point", "why"),

@@ -82,6 +82,7 @@ def signed_with(use: KeyUse, node: str) -> bytes:
     return sign_envelope(message, KEYS.secrets[key_id])
 
 
+@pytest.mark.spec("SG-11")
 @pytest.mark.parametrize("suite", Suite, ids=str)
 def test_a_good_envelope_is_handed_out_as_verified(suite: Suite) -> None:
     keys = keys_of(NODES, suite)
@@ -94,6 +95,7 @@ def test_a_good_envelope_is_handed_out_as_verified(suite: Suite) -> None:
     assert result.key.owner == authority_of(WUHAN)
 
 
+@pytest.mark.spec("SG-13")
 def test_identity_is_the_content_whatever_the_signature() -> None:
     keys = keys_of(NODES, Suite.SM2_SM3)
     message = envelope(keys, Suite.SM2_SM3)
@@ -102,16 +104,19 @@ def test_identity_is_the_content_whatever_the_signature() -> None:
     assert one.message_digest == other.message_digest
 
 
+@pytest.mark.spec("LI-1", "WF-4")
 def test_step_1_wire_form() -> None:
     assert "DOCTYPE" in refused(Reason.NOT_CANONICAL, b"<!DOCTYPE x>" + OCTETS)
     refused(Reason.TOO_LARGE, OCTETS.replace(b"</Kind>", b" " * 65536 + b"</Kind>"))
 
 
+@pytest.mark.spec("SG-1", "SG-2")
 def test_step_2_template() -> None:
     refused(Reason.SIGNATURE_MISSING, b"<a></a>")
     refused(Reason.SIGNATURE_PROFILE, OCTETS.replace(b'URI=""', b'URI="#a"'))
 
 
+@pytest.mark.spec("EN-1", "EN-2")
 def test_step_3_schema_and_kind() -> None:
     refused(Reason.SCHEMA_INVALID, OCTETS.replace(b'node="420600"', b'node="x"'))
     assert refused(
@@ -119,6 +124,7 @@ def test_step_3_schema_and_kind() -> None:
     ).startswith("case.conjure")
 
 
+@pytest.mark.spec("EN-10")
 def test_step_3_a_case_for_messages_of_cases_and_for_no_ping() -> None:
     ping_key = KEYS.find(KeyUse.PING, SENDER.authority)
     ping = envelope(KEYS, kind="ping", sender=replace(SENDER, key=ping_key))
@@ -150,10 +156,12 @@ def test_step_3_header_and_manifest_have_one_written_form(old: bytes, new: bytes
     assert "octet" in caught.detail
 
 
+@pytest.mark.spec("EN-3")
 def test_step_4_environment() -> None:
     refused(Reason.ENVIRONMENT_MISMATCH, OCTETS.replace(b'"trial"', b'"production"'))
 
 
+@pytest.mark.spec("SG-18", "TR-1")
 def test_step_5_an_unknown_key_is_transient_even_with_a_good_signature() -> None:
     caught = failure(keys=keys_of([XIANGYANG]))
     assert isinstance(caught, UnavailableError)
@@ -161,16 +169,19 @@ def test_step_5_an_unknown_key_is_transient_even_with_a_good_signature() -> None
     assert SENDER.key in caught.detail
 
 
+@pytest.mark.spec("SG-4")
 def test_step_6_the_suite_is_the_registered_one() -> None:
     stranger = make_key("stranger", Suite.ED25519)
     refused(Reason.SUITE_MISMATCH, sign_envelope(MESSAGE, stranger))
 
 
+@pytest.mark.spec("SG-6", "SU-8")
 @pytest.mark.parametrize("use", [KeyUse.PING, KeyUse.RECEIPT])
 def test_step_6_one_key_one_use(use: KeyUse) -> None:
     assert use in refused(Reason.KEY_USE, signed_with(use, WUHAN))
 
 
+@pytest.mark.spec("SG-6", "SU-8")
 def test_step_6_a_ping_takes_the_ping_key_and_no_other() -> None:
     key_id = KEYS.find(KeyUse.PING, authority_of(WUHAN))
     ping = envelope(KEYS, kind="ping", case=None, sender=replace(SENDER, key=key_id))
@@ -178,28 +189,33 @@ def test_step_6_a_ping_takes_the_ping_key_and_no_other() -> None:
     refused(Reason.KEY_USE, signed_by_sender(envelope(KEYS, kind="ping", case=None), KEYS))
 
 
+@pytest.mark.spec("SG-7")
 def test_step_6_the_key_belongs_to_the_sending_authority() -> None:
     assert authority_of(XIANGYANG) in refused(
         Reason.KEY_OWNER, signed_with(KeyUse.ENVELOPE, XIANGYANG)
     )
 
 
+@pytest.mark.spec("SG-7")
 def test_step_6_the_key_is_delegated_to_the_sending_node() -> None:
     elsewhere = envelope(KEYS, sender=Sender(HUB, SENDER.authority, SENDER.key))
     assert "delegated to 420100" in refused(Reason.KEY_OWNER, signed_by_sender(elsewhere, KEYS))
 
 
+@pytest.mark.spec("SG-8", "SG-16")
 def test_step_7_live_a_revoked_key_is_refused_whatever_the_dates_say() -> None:
     for revoked_ms in (NOW_MS - DAY_MS, NOW_MS, NOW_MS + DAY_MS):
         refused(Reason.KEY_REVOKED, keys=registered(revoked_ms=revoked_ms))
 
 
+@pytest.mark.spec("SG-17")
 def test_step_7_historic_a_key_counts_until_it_was_revoked() -> None:
     keys = registered(revoked_ms=NOW_MS)
     assert isinstance(failure(keys=keys, now_ms=NOW_MS, live=False), RefusedError)
     verify_envelope(OCTETS, rules(), keys.trust(), NOW_MS - 1, live=False)
 
 
+@pytest.mark.spec("SG-8", "SG-17", "TR-2")
 def test_step_7_validity_has_a_first_and_a_last_instant() -> None:
     trust = KEYS.trust()
     old = envelope(KEYS, created_ms=NOW_MS - YEAR_MS, expires_ms=NOW_MS - YEAR_MS + DAY_MS)
@@ -217,12 +233,14 @@ def test_step_7_validity_has_a_first_and_a_last_instant() -> None:
     assert SENDER.key in early.detail
 
 
+@pytest.mark.spec("SG-9")
 def test_step_8_changed_content() -> None:
     changed = OCTETS.replace(b'node="420600"', b'node="420000"')
     refused(Reason.DIGEST_MISMATCH, changed)
     refused(Reason.DIGEST_MISMATCH, OCTETS.replace(b'size="13"', b'size="14"'))
 
 
+@pytest.mark.spec("SG-10")
 def test_step_9_another_signature() -> None:
     impostor = make_key("impostor")
     assert SENDER.key in refused(Reason.SIGNATURE_INVALID, sign_envelope(MESSAGE, impostor))
@@ -232,11 +250,13 @@ def test_step_9_another_signature() -> None:
     refused(Reason.SIGNATURE_INVALID, OCTETS.replace(own, value))
 
 
+@pytest.mark.spec("SG-10")
 def test_step_9_a_signature_of_nothing() -> None:
     own = OCTETS.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0]
     refused(Reason.SIGNATURE_INVALID, OCTETS.replace(own, b"A" * 86 + b"=="))
 
 
+@pytest.mark.spec("SG-11", "TR-2")
 def test_step_10_created_in_the_future_is_transient() -> None:
     verified(OCTETS, KEYS, NOW_MS - MAX_CLOCK_SKEW_MS)
     caught = failure(now_ms=NOW_MS - MAX_CLOCK_SKEW_MS - 1)
@@ -244,6 +264,7 @@ def test_step_10_created_in_the_future_is_transient() -> None:
     assert caught.reason is Reason.CLOCK_SKEW
 
 
+@pytest.mark.spec("SG-11")
 def test_step_10_says_nothing_about_what_was_forged() -> None:
     forged = sign_envelope(MESSAGE, make_key("impostor"))
     caught = failure(forged, now_ms=NOW_MS - DAY_MS)
@@ -251,10 +272,33 @@ def test_step_10_says_nothing_about_what_was_forged() -> None:
     assert caught.reason is Reason.SIGNATURE_INVALID
 
 
+@pytest.mark.spec("SG-11")
+def test_the_first_step_that_fails_gives_the_reason() -> None:
+    """Each message breaks two neighbouring steps; nobody learns about the second."""
+    unknown_kind = OCTETS.replace(b"case.submit</Kind>", b"case.conjure</Kind>")
+    production = OCTETS.replace(b'"trial"', b'"production"')
+    nobody = keys_of([XIANGYANG])
+    other_use = registered(use=KeyUse.RECEIPT, revoked_ms=NOW_MS)
+    changed = OCTETS.replace(b'size="13"', b'size="14"')
+    forged = sign_envelope(MESSAGE, make_key("impostor")).replace(b'size="13"', b'size="14"')
+    for octets, keys, reason in [
+        (OCTETS.replace(b'URI=""', b"URI='#a'"), KEYS, Reason.NOT_CANONICAL),
+        (unknown_kind.replace(b'URI=""', b'URI="#a"'), KEYS, Reason.SIGNATURE_PROFILE),
+        (unknown_kind.replace(b'"trial"', b'"production"'), KEYS, Reason.KIND_UNKNOWN),
+        (production, nobody, Reason.ENVIRONMENT_MISMATCH),
+        (sign_envelope(MESSAGE, make_key("x", Suite.ED25519)), nobody, Reason.KEY_UNKNOWN),
+        (OCTETS, other_use, Reason.KEY_USE),
+        (changed, registered(revoked_ms=NOW_MS), Reason.KEY_REVOKED),
+        (forged, KEYS, Reason.DIGEST_MISMATCH),
+    ]:
+        assert str(failure(octets, keys)).startswith(f"{reason.code}:")
+
+
 def test_an_expired_message_is_still_authentic() -> None:
     assert verified(OCTETS, KEYS, MESSAGE.header.expires_ms + DAY_MS).envelope == MESSAGE
 
 
+@pytest.mark.spec("SG-18", "TR-1")
 def test_an_empty_trust_set_knows_nobody() -> None:
     with pytest.raises(UnavailableError):
         verify_envelope(OCTETS, rules(), TrustSet.of([], version=1), NOW_MS)

@@ -1,0 +1,124 @@
+"""The specification, the code and the tests say the same, clause by clause."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+import protocol.limits
+from protocol.reasons import Reason
+from tools.generated import grouped
+from tools.spec_index import (
+    KEYWORD,
+    SPEC,
+    chapters,
+    citations,
+    cited_in,
+    clauses,
+    paragraphs,
+    shown_by_tests,
+    shown_by_vectors,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLAUSES = clauses()
+IDS = {clause.id for clause in CLAUSES}
+GROUPS = frozenset(clause.group for clause in CLAUSES)
+# Groups whose chapter is still to come, or still grows.
+UNFINISHED: frozenset[str] = frozenset(
+    {"BO", "BP", "CA", "CT", "DI", "EV", "EX", "FF", "FR", "HT", "LG", "LI", "PA", "PU"}
+    | {"RC", "RT", "RV", "SD", "TS", "UP", "VR"}
+)
+
+
+def test_an_id_stands_for_one_clause() -> None:
+    counted = Counter(clause.id for clause in CLAUSES)
+    assert [name for name, times in counted.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.name)
+def test_the_numbers_of_a_group_rise_and_stand_in_one_chapter(path: Path) -> None:
+    here = [clause for clause in CLAUSES if clause.file == path.name]
+    for group in {clause.group for clause in here}:
+        numbers = [clause.number for clause in here if clause.group == group]
+        assert all(one < other for one, other in pairwise(numbers)), (group, numbers)
+        assert {clause.file for clause in CLAUSES if clause.group == group} == {here[0].file}
+
+
+def test_a_clause_asks_one_thing() -> None:
+    assert [row.id for row in CLAUSES if len(row.keywords) != 1] == []
+
+
+def test_nothing_is_asked_outside_a_clause() -> None:
+    stray = [
+        f"{path.name}:{line}"
+        for path in chapters()
+        if path.name != "README.md"
+        for line, text in paragraphs(path)
+        if KEYWORD.search(text) and not re.match(r"\*\*[A-Z]{2}-\d+\*\* ", text)
+    ]
+    assert stray == []
+
+
+def test_every_chapter_opens_with_a_chinese_summary() -> None:
+    for path in chapters():
+        opening = [text for _, text in paragraphs(path)][:2]
+        assert any(text.startswith("**中文提要。**") for text in opening), path.name
+
+
+def test_the_contents_list_every_chapter_with_its_groups() -> None:
+    contents = (SPEC / "README.md").read_text(encoding="utf-8")
+    for path in chapters():
+        groups = list(dict.fromkeys(row.group for row in CLAUSES if row.file == path.name))
+        if path.name != "README.md":
+            assert re.search(rf"\({path.name}\) \| {', '.join(groups)} ", contents), path.name
+
+
+def test_every_must_is_shown_by_a_test_or_a_vector() -> None:
+    tests, vectors = shown_by_tests(), shown_by_vectors()
+    shown = set(tests) | set(vectors)
+    assert [row.id for row in CLAUSES if row.binding and row.id not in shown] == []
+
+
+def test_a_marker_names_clauses_that_exist() -> None:
+    named = {name for name in shown_by_tests() if name[:2] not in UNFINISHED}
+    assert named - IDS == set()
+
+
+def test_a_vector_names_clauses_that_exist() -> None:
+    named = {name for name in shown_by_vectors() if name[:2] not in UNFINISHED}
+    assert named - IDS == set()
+
+
+def test_every_citation_leads_to_a_clause() -> None:
+    cited = citations(GROUPS - UNFINISHED)
+    lost = {name: places for name, places in cited.items() if name not in IDS}
+    assert lost == {}
+
+
+def test_every_reason_follows_from_a_clause() -> None:
+    cited = {reason.clause for reason in Reason if reason.clause[:2] not in UNFINISHED}
+    assert cited - IDS == set()
+
+
+def test_every_limit_is_stated_with_its_value() -> None:
+    """Where a clause names a constant, its number stands right before it."""
+    stated = [
+        (row.id, number, name)
+        for row in CLAUSES
+        for number, name in re.findall(r"(\d[\d ]*\d|\d)[^\d`(]*\(`([A-Z][A-Z_]+)`\)", row.text)
+    ]
+    assert stated
+    wrong = [row for row in stated if row[1] != grouped(getattr(protocol.limits, row[2]))]
+    assert wrong == []
+
+
+def test_a_range_of_ids_cites_both_ends() -> None:
+    text = "as EX-5 to EX-9 and RT-1 to 4 say, not GB-1 nor AEX-12"
+    assert list(cited_in(text, frozenset({"EX", "RT"}))) == ["EX-5", "EX-9", "RT-1", "RT-4"]

@@ -1,0 +1,189 @@
+"""The worked examples of docs/spec/, made from fixed keys: the same octets each time.
+
+Authorities, persons and keys are invented. Every example is held against the code that reads it, so
+an example that no verifier would take cannot be printed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import schemas
+from protocol.bodies import KINDS, Actor, CaseReceived, encode_body, schema_of
+from protocol.envelope import (
+    Address,
+    CaseReference,
+    Envelope,
+    Header,
+    Part,
+    Sender,
+    write_content,
+)
+from protocol.identifiers import case_id_of, make_uuid7, uscc_check
+from signing.keys import KeyUse
+from signing.profile import DIGEST_URI, SIGNATURE_URI, attach, signed_info
+from signing.suites import PrivateKey, Suite, digest, private_key_from_entropy
+from signing.trust import KeyRecord, TrustSet
+from signing.verify import Rules, VerifiedEnvelope, verify_envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOON_MS: Final = 1_795_320_000_000  # 2026-11-22T04:00:00.000Z
+DAY_MS: Final = 24 * 3600 * 1000
+WUHAN, XIANGYANG = "420100", "420600"
+_WIDTH: Final = 100
+
+
+def make_key(name: str, suite: Suite = Suite.P256) -> PrivateKey:
+    """The key of this name: its entropy is the name, filled up with full stops to 48 octets."""
+    return private_key_from_entropy(suite, name.encode().ljust(48, b"."))
+
+
+def authority_of(node: str) -> str:
+    """The USCC of the one invented authority at this node."""
+    body = f"11{node}MB1900000"
+    return body + uscc_check(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One message and everything it is made of."""
+
+    key: PrivateKey
+    body: bytes
+    content: bytes
+    octets: bytes
+    trust: TrustSet
+    verified: VerifiedEnvelope
+
+
+@cache
+def example() -> Example:
+    """The message of the examples: Xiangyang's authority tells Wuhan's that it has the case."""
+    key = make_key("envelope key of 420600")
+    submission = make_uuid7(NOON_MS - 3_600_000, bytes(range(10)))
+    message_id = make_uuid7(NOON_MS, bytes(range(10, 20)))
+    body = CaseReceived(
+        salt="00112233445566778899aabbccddeeff",
+        actor=Actor("聂远舟", "0032", "审批科"),
+        received_ms=NOON_MS,
+    )
+    octets = encode_body(body)
+    header = Header(
+        message_id=message_id,
+        kind=body.kind,
+        created_ms=NOON_MS,
+        expires_ms=NOON_MS + 30 * DAY_MS,
+        sender=Sender(XIANGYANG, authority_of(XIANGYANG), key.public.key_id),
+        recipient=Address(WUHAN, authority_of(WUHAN)),
+        case=CaseReference(case_id_of(authority_of(WUHAN), submission), 1),
+        in_reply_to=submission,
+    )
+    part = Part(
+        "body", "body", "application/xml", len(octets), digest(key.suite, octets), schema_of(body)
+    )
+    content = write_content(Envelope("trial", header, (part,)))
+    message_digest = digest(key.suite, content)
+    signature = key.sign(signed_info(key.suite, message_digest))
+    signed = attach(content, key.suite, message_digest, signature)
+    records = [_record(key, KeyUse.ENVELOPE, authority_of(XIANGYANG), XIANGYANG)]
+    records.append(_record(receipt_key(), KeyUse.RECEIPT, WUHAN, WUHAN))
+    trust = TrustSet.of(records, version=1)
+    rules = Rules(schemas.compiled(), {kind.name for kind in KINDS}, "trial")
+    verified = verify_envelope(signed, rules, trust, NOON_MS)
+    return Example(key, octets, content, signed, trust, verified)
+
+
+def receipt_key() -> PrivateKey:
+    """The key with which Wuhan's node signs its receipts."""
+    return make_key("receipt key of 420100")
+
+
+def _record(key: PrivateKey, use: KeyUse, owner: str, node: str) -> KeyRecord:
+    return KeyRecord(
+        key.public, use, owner, node, NOON_MS - 365 * DAY_MS, NOON_MS + 365 * DAY_MS, None
+    )
+
+
+def _fenced(lines: Iterator[str]) -> list[str]:
+    return ["```", *lines, "```"]
+
+
+def _xml(octets: bytes) -> Iterator[str]:
+    """XML broken before its elements, so that no line is too long; the breaks are not its own."""
+    line = ""
+    for piece in re.split(r"(?=<(?!/))", octets.decode()):
+        if line and len(line) + len(piece) > _WIDTH:
+            yield line
+            line = ""
+        line += piece
+    yield line
+
+
+def _hex(octets: bytes) -> Iterator[str]:
+    """Octets in hexadecimal, 32 to a line."""
+    for place in range(0, len(octets), 32):
+        yield octets[place : place + 32].hex()
+
+
+def envelope() -> list[str]:
+    """Chapter 02: the envelope as it is on the wire, and its body."""
+    one = example()
+    return [
+        *_fenced(_xml(one.octets)),
+        "",
+        f"{len(one.octets)} octets. Its body, {len(one.body)} octets:",
+        "",
+        *_fenced(_xml(one.body)),
+    ]
+
+
+def template() -> list[str]:
+    """Chapter 03: the template with its four places."""
+    text = attach(b"</Envelope>", Suite.P256, bytes(32), bytes(64)).decode()
+    for old, new in (
+        (SIGNATURE_URI[Suite.P256], "{signature}"),
+        (DIGEST_URI[Suite.P256], "{digest}"),
+        ("A" * 86 + "==", "{value}"),
+        ("A" * 43 + "=", "{message digest}"),
+    ):
+        text = text.replace(old, new)
+    return _fenced(_xml(text.removesuffix("</Envelope>").encode()))
+
+
+def identifiers() -> list[str]:
+    """Chapter 03: the identifiers of each suite."""
+    lines = ["| suite | `{signature}` | `{digest}` |", "|---|---|---|"]
+    lines += [f"| `{s}` | `{SIGNATURE_URI[s]}` | `{DIGEST_URI[s]}` |" for s in Suite]
+    return lines
+
+
+def signature() -> list[str]:
+    """Chapter 03: from the content to the signature."""
+    one = example()
+    stated = one.verified.message_digest
+    info = signed_info(one.key.suite, stated)
+    value = one.key.sign(info)
+    return [
+        *_fenced(_xml(one.content)),
+        "",
+        f"Its digest, SHA-256 of these {len(one.content)} octets, is the message digest:",
+        "",
+        *_fenced(_hex(stated)),
+        "",
+        f"The canonical SignedInfo, {len(info)} octets:",
+        "",
+        *_fenced(_xml(info)),
+        "",
+        "Signed with the key whose SubjectPublicKeyInfo is",
+        "",
+        *_fenced(_hex(one.key.public.spki)),
+        "",
+        f"and whose key id is therefore `{one.key.public.key_id}`, the signature r | s is",
+        "",
+        *_fenced(_hex(value)),
+    ]
