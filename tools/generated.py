@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
-_UNITS: Final = {"KIB", "MIB"}
+_UNITS: Final = {"KIB", "MIB", "GIB"}
 _NOTE: Final = (
     "<!-- made by tools/generated.py from the code; change the code, then `make docs` -->"
 )
