@@ -1,22 +1,26 @@
-"""Named queries: every question the engine asks of its store, with typed answers."""
+"""Named queries: every question the engine asks of its store, with typed answers.
+
+The statement stands above the function that asks it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select, tuple_
+from sqlalchemy import and_, bindparam, func, or_, select, tuple_
 
 from node.cases import CaseView, Side
 from node.store import schema
+from node.store.query import Query, columns, given
 from protocol.envelope import MessageReference
 from routing.retry import LONGEST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection, Row, Select
 
 DELIVER: Final = "deliver"
 RECEIPT: Final = "receipt"
@@ -128,34 +132,57 @@ def message_key(reference: MessageReference, role: Role) -> dict[str, object]:
     }
 
 
+_MESSAGE: Final = Query(
+    select(*columns(schema.message, MessageRow)).where(
+        given(schema.message, "authority", "message_id", "role")
+    ),
+    MessageRow,
+)
+
+
 def find_message(
     connection: Connection, reference: MessageReference, *roles: Role
 ) -> MessageRow | None:
     """The message in the first of these roles in which it is known here."""
-    table = schema.message
     for role in roles:
-        row = connection.execute(
-            select(table).where(_match(table, message_key(reference, role)))
-        ).one_or_none()
+        row = _MESSAGE.first(connection, **message_key(reference, role))
         if row is not None:
-            return _message(row)
+            return row
     return None
+
+
+_BY_ID: Final = Query(
+    select(*columns(schema.message, MessageRow)).where(given(schema.message, "message_id")),
+    MessageRow,
+)
 
 
 def find_by_id(connection: Connection, message_id: str) -> list[MessageRow]:
     """Every role in which a message with this id is known here."""
-    table = schema.message
-    rows = connection.execute(select(table).where(table.c.message_id == message_id)).all()
-    return [_message(row) for row in rows]
+    return _BY_ID.all(connection, message_id=message_id)
+
+
+_OF_MESSAGES: Final = tuple_(
+    schema.part.c.authority, schema.part.c.message_id, schema.part.c.role
+).in_(bindparam("messages", expanding=True))
+_SMALL_PARTS: Final = (
+    select(schema.part)
+    .where(_OF_MESSAGES, schema.part.c.octets.is_not(None))
+    .order_by(schema.part.c.part_id)
+)
+_LARGE_PARTS: Final = (
+    select(schema.part)
+    .where(_OF_MESSAGES, schema.part.c.blob.is_not(None))
+    .order_by(schema.part.c.part_id)
+)
 
 
 def find_parts(
     connection: Connection, messages: Sequence[MessageRow]
 ) -> dict[tuple[str, str, str], dict[str, bytes]]:
     """The small parts of these messages: (authority, message id, role) → part id → octets."""
-    table = schema.part
     found: dict[tuple[str, str, str], dict[str, bytes]] = {}
-    for row in _parts_of(connection, messages, table.c.octets.is_not(None)):
+    for row in _parts_of(connection, messages, _SMALL_PARTS):
         found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = row.octets
     return found
 
@@ -164,151 +191,190 @@ def find_blobs(
     connection: Connection, messages: Sequence[MessageRow]
 ) -> dict[tuple[str, str, str], dict[str, StoredBlob]]:
     """The large parts of these messages: (authority, message id, role) → part id → blob."""
-    table = schema.part
     found: dict[tuple[str, str, str], dict[str, StoredBlob]] = {}
-    for row in _parts_of(connection, messages, table.c.blob.is_not(None)):
+    for row in _parts_of(connection, messages, _LARGE_PARTS):
         blob = StoredBlob(row.blob, row.size)
         found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = blob
     return found
 
 
 def _parts_of(
-    connection: Connection, messages: Sequence[MessageRow], which: ColumnElement[bool]
-) -> Iterable[Row]:  # type: ignore[type-arg]
-    if not messages:
-        return ()
-    table = schema.part
-    names = tuple_(table.c.authority, table.c.message_id, table.c.role)
+    connection: Connection, messages: Sequence[MessageRow], which: Select[Any]
+) -> Iterable[Row[Any]]:
     wanted = [(row.authority, row.message_id, row.role) for row in messages]
-    query = select(table).where(names.in_(wanted), which).order_by(table.c.part_id)
-    return connection.execute(query)
+    return connection.execute(which, {"messages": wanted}) if wanted else ()
+
+
+_OF_CASE: Final = Query(
+    select(*columns(schema.message, MessageRow))
+    .where(given(schema.message, "case_id"))
+    .order_by(
+        schema.message.c.recorded_ms, schema.message.c.created_ms, schema.message.c.role.desc()
+    ),
+    MessageRow,
+)
 
 
 def case_messages(connection: Connection, case_id: str) -> list[MessageRow]:
     """All messages of a case known here, in the order they were recorded."""
-    table = schema.message
-    query = (
-        select(table)
-        .where(table.c.case_id == case_id)
-        .order_by(table.c.recorded_ms, table.c.created_ms, table.c.role.desc())
-    )
-    return [_message(row) for row in connection.execute(query)]
+    return _OF_CASE.all(connection, case_id=case_id)
+
+
+_CUSTODY: Final = Query(
+    select(schema.custody.c.receipt)
+    .where(given(schema.custody, "authority", "message_id", "role"))
+    .order_by(schema.custody.c.issuer),
+    bytes,
+)
 
 
 def custody_receipts(connection: Connection, message: MessageRow) -> list[bytes]:
     """The custody receipts forwarders gave for it."""
-    table = schema.custody
-    query = select(table.c.receipt).where(_match(table, message.key)).order_by(table.c.issuer)
-    return list(connection.execute(query).scalars())
+    return _CUSTODY.all(connection, **message.key)
+
+
+_LAST: Final = Query(
+    select(schema.sequence.c.last).where(given(schema.sequence, "case_id", "authority", "role")),
+    int,
+)
 
 
 def last_sequence(connection: Connection, case_id: str, authority: str, role: Role) -> int:
     """The last number given (role out) or consumed (role in) in a case; 0 before the first."""
-    table = schema.sequence
-    key = {"case_id": case_id, "authority": authority, "role": role.value}
-    last = connection.execute(select(table.c.last).where(_match(table, key))).scalar()
-    return 0 if last is None else int(last)
+    return _LAST.first(connection, case_id=case_id, authority=authority, role=role.value) or 0
+
+
+_REFUSED: Final = Query(
+    select(schema.message.c.message_id)
+    .where(
+        given(schema.message, "case_id", "authority", "sequence"),
+        schema.message.c.role == Role.IN.value,
+        schema.message.c.standing == "refused",
+    )
+    .limit(1),
+    str,
+)
 
 
 def refused_number(connection: Connection, case_id: str, authority: str, number: int) -> bool:
     """Whether a message with this number was refused before its turn came."""
-    table = schema.message
-    query = select(table.c.message_id).where(
-        table.c.case_id == case_id,
-        table.c.authority == authority,
-        table.c.role == Role.IN.value,
-        table.c.sequence == number,
-        table.c.standing == "refused",
+    found = _REFUSED.first(connection, case_id=case_id, authority=authority, sequence=number)
+    return found is not None
+
+
+_DUE: Final = Query(
+    select(
+        schema.outbox.c.purpose,
+        schema.outbox.c.attempts,
+        schema.outbox.c.size,
+        *columns(schema.message, MessageRow),
     )
-    return connection.execute(query.limit(1)).first() is not None
+    .join(
+        schema.message,
+        and_(
+            schema.message.c.authority == schema.outbox.c.authority,
+            schema.message.c.message_id == schema.outbox.c.message_id,
+            schema.message.c.role == schema.outbox.c.role,
+        ),
+    )
+    .where(
+        given(schema.outbox, "peer"),
+        or_(
+            schema.outbox.c.due_ms <= bindparam("now_ms"),
+            schema.outbox.c.due_ms > bindparam("beyond_ms"),
+        ),
+    )
+    .order_by(schema.outbox.c.due_ms, schema.message.c.recorded_ms, schema.message.c.sequence)
+    .limit(bindparam("limit")),
+    lambda purpose, attempts, size, *rest: Errand(purpose, attempts, size, MessageRow(*rest)),
+)
 
 
 def due_errands(connection: Connection, peer: str, now_ms: int, limit: int) -> list[Errand]:
     """What is due at a peer, in the order of cases and their numbers, then of age."""
-    outbox, message = schema.outbox, schema.message
-    query = (
-        select(outbox.c.purpose, outbox.c.attempts, outbox.c.size, message)
-        .join(
-            message,
-            and_(
-                message.c.authority == outbox.c.authority,
-                message.c.message_id == outbox.c.message_id,
-                message.c.role == outbox.c.role,
-            ),
-        )
-        .where(
-            outbox.c.peer == peer,
-            # What lies beyond every timetable was put there by a wrong clock.
-            or_(outbox.c.due_ms <= now_ms, outbox.c.due_ms > now_ms + LONGEST_MS),
-        )
-        .order_by(outbox.c.due_ms, message.c.recorded_ms, message.c.sequence)
-        .limit(limit)
-    )
-    return [
-        Errand(row.purpose, row.attempts, row.size, _message(row))
-        for row in connection.execute(query)
-    ]
+    # What lies beyond every timetable was put there by a wrong clock.
+    beyond_ms = now_ms + LONGEST_MS
+    return _DUE.all(connection, peer=peer, now_ms=now_ms, beyond_ms=beyond_ms, limit=limit)
+
+
+_ERRAND: Final = Query(
+    select(*columns(schema.outbox, ErrandRow)).where(
+        given(schema.outbox, "authority", "message_id", "role", "purpose")
+    ),
+    ErrandRow,
+)
 
 
 def find_errand(
     connection: Connection, message: dict[str, object], purpose: str
 ) -> ErrandRow | None:
     """The outbox row of a message, if it still waits."""
-    table = schema.outbox
-    key = {**message, "purpose": purpose}
-    query = select(table.c.peer, table.c.due_ms, table.c.attempts).where(_match(table, key))
-    row = connection.execute(query).one_or_none()
-    return None if row is None else ErrandRow(*row)
+    return _ERRAND.first(connection, **message, purpose=purpose)
+
+
+_ANSWER: Final = Query(
+    select(*columns(schema.idempotency, AnswerRow)).where(
+        given(schema.idempotency, "client", "key")
+    ),
+    AnswerRow,
+)
 
 
 def find_answer(connection: Connection, client: str, key: str) -> AnswerRow | None:
     """What a request with this idempotency key was answered."""
-    table = schema.idempotency
-    query = select(table.c.request_digest, table.c.answer).where(
-        table.c.client == client, table.c.key == key
-    )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else AnswerRow(*row)
+    return _ANSWER.first(connection, client=client, key=key)
+
+
+_CASE: Final = Query(
+    select(*columns(schema.case, CaseView)).where(given(schema.case, "case_id", "side")), CaseView
+)
 
 
 def find_case(connection: Connection, case_id: str, side: Side) -> CaseView | None:
     """One end's view of a case."""
-    table = schema.case
-    query = select(table).where(table.c.case_id == case_id, table.c.side == side.value)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else CaseView(*row)
+    return _CASE.first(connection, case_id=case_id, side=side.value)
+
+
+_NEXT_DUE: Final = Query(
+    select(schema.outbox.c.due_ms)
+    .where(given(schema.outbox, "peer"))
+    .order_by(schema.outbox.c.due_ms)
+    .limit(1),
+    int,
+)
 
 
 def next_due(connection: Connection, peer: str) -> int | None:
     """The earliest instant at which something is due at this peer."""
-    table = schema.outbox
-    due = connection.execute(select(func.min(table.c.due_ms)).where(table.c.peer == peer)).scalar()
-    return None if due is None else int(due)
+    return _NEXT_DUE.first(connection, peer=peer)
+
+
+_PEERS_WAITED_FOR: Final = Query(
+    select(schema.outbox.c.peer).distinct().order_by(schema.outbox.c.peer), str
+)
 
 
 def peers_with_errands(connection: Connection) -> list[str]:
     """The peers something waits for."""
-    query = select(schema.outbox.c.peer).distinct().order_by(schema.outbox.c.peer)
-    return list(connection.execute(query).scalars())
+    return _PEERS_WAITED_FOR.all(connection)
+
+
+_PEER: Final = Query(
+    select(*columns(schema.peer, PeerRow)).where(given(schema.peer, "node")), PeerRow
+)
 
 
 def find_peer(connection: Connection, node: str) -> PeerRow:
     """What is remembered about a peer; a fresh row if nothing is."""
-    row = connection.execute(select(schema.peer).where(schema.peer.c.node == node)).one_or_none()
-    return PeerRow(node, 0, 0, None, None) if row is None else PeerRow(*row)
+    return _PEER.first(connection, node=node) or PeerRow(node, 0, 0, None, None)
+
+
+_QUEUES: Final = Query(
+    select(schema.outbox.c.peer, func.count()).group_by(schema.outbox.c.peer),
+    lambda peer, length: (peer, length),
+)
 
 
 def queue_lengths(connection: Connection) -> dict[str, int]:
     """How many errands wait per peer."""
-    table = schema.outbox
-    query = select(table.c.peer, func.count()).group_by(table.c.peer)
-    return {row[0]: int(row[1]) for row in connection.execute(query)}
-
-
-def _match(table: Table, key: Mapping[str, object]) -> ColumnElement[bool]:
-    return and_(*(table.c[name] == value for name, value in key.items()))
-
-
-def _message(row: Row) -> MessageRow:  # type: ignore[type-arg]
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for it
-    return MessageRow(**{name: values[name] for name in MessageRow.__dataclass_fields__})
+    return dict(_QUEUES.all(connection))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from node.cases import CaseView
 from node.ports import Insert, Upsert
 from node.store import schema
 from node.store.queries import DELIVER, message_key
@@ -12,12 +13,12 @@ from node.store.queries import DELIVER, message_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from node.cases import CaseView
     from node.store.queries import Role, StoredBlob
     from protocol.envelope import Header, MessageReference
     from routing.delivery import Standing
 
 _FRAME_OVERHEAD = 128
+_VIEW_FIELDS = tuple(field.name for field in fields(CaseView))
 
 
 def message_row(
@@ -121,4 +122,4 @@ def errand_row(
 
 def case_row(view: CaseView) -> Upsert:
     """A row of `case_view`."""
-    return Upsert(schema.case, asdict(view))
+    return Upsert(schema.case, {name: getattr(view, name) for name in _VIEW_FIELDS})
