@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from protocol.bodies import CaseVoid
 from protocol.errors import RefusedError, UnavailableError
-from protocol.identifiers import case_id_of
+from protocol.identifiers import case_id_of, province_of
 from protocol.lifecycle import LIFECYCLE, CaseState, Power, step
 from protocol.reasons import Reason
 from routing.jurisdiction import leads_to, responsible
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from protocol.bodies import CaseSubmit
     from protocol.envelope import Header
     from routing.catalogue import Catalogue
+
+
+class Party(NamedTuple):
+    """Who speaks: a USCC as one province lists it. A USCC alone names nobody (DI-4)."""
+
+    province: str
+    authority: str
+
+    @classmethod
+    def at(cls, node: str, authority: str) -> Party:
+        """The authority a node's province lists under this USCC."""
+        return cls(province_of(node), authority)
 
 
 class Side(StrEnum):
@@ -52,6 +64,16 @@ class CaseView:
     effective: int
 
     @property
+    def collecting(self) -> Party:
+        """The collecting end."""
+        return Party.at(self.collecting_node, self.collecting_authority)
+
+    @property
+    def handling(self) -> Party:
+        """The handling end."""
+        return Party.at(self.handling_node, self.handling_authority)
+
+    @property
     def counterpart(self) -> tuple[str, str]:
         """(node, authority) of the other end."""
         if self.side == Side.COLLECT:
@@ -71,13 +93,13 @@ _COLLECTING: Final = frozenset(
 )
 
 
-def speaker(kind: str, view: CaseView, authority: str) -> Side:
-    """Which end of the case an authority speaks for in a message of this kind.
+def speaker(kind: str, view: CaseView, party: Party) -> Side:
+    """Which end of the case a party to it speaks for in a message of this kind.
 
     One authority may be both ends, when its own window takes a case for it; then the kind decides.
     """
-    if view.collecting_authority != view.handling_authority:
-        return Side.COLLECT if authority == view.collecting_authority else Side.HANDLE
+    if view.collecting != view.handling:
+        return Side.COLLECT if party == view.collecting else Side.HANDLE
     return Side.COLLECT if kind in _COLLECTING else Side.HANDLE
 
 
@@ -125,7 +147,8 @@ def advance(
     if kind == CaseVoid.kind:
         # It fills a number and is nobody's step: it neither answers nor hides one.
         return view
-    collecting = speaker(kind, view, header.sender.authority) is Side.COLLECT
+    sender = Party.at(header.sender.node, header.sender.authority)
+    collecting = speaker(kind, view, sender) is Side.COLLECT
     if kind in _COLLECTING and not collecting:
         # Where any window may collect, the handling authority may too, but not in this case.
         raise RefusedError(Reason.POWER_LACKING, f"{kind}: 收件 (collect) is the other end's here")
@@ -139,19 +162,19 @@ def advance(
     )
 
 
-def powers_of(catalogue: Catalogue, implementation_code: str, authority: str) -> frozenset[Power]:
-    """The powers an authority holds in a case, by the implementation it runs under.
+def powers_of(catalogue: Catalogue, view: CaseView, party: Party) -> frozenset[Power]:
+    """The powers a party holds in a case, by the implementation it runs under.
 
     Raises:
         UnavailableError: STALE_DIRECTORY: the catalogue here does not know the implementation
             (yet).
     """
-    implementation = catalogue.implementation(implementation_code)
+    implementation = catalogue.implementation(view.implementation, view.handling_node)
     if implementation is None:
         raise UnavailableError(
-            Reason.STALE_DIRECTORY, f"implementation {implementation_code} is not in the catalogue"
+            Reason.STALE_DIRECTORY, f"implementation {view.implementation} is not in the catalogue"
         )
-    return implementation.powers_of(authority)
+    return implementation.powers_of(party.authority, party.province)
 
 
 def check_submission(federation: Federation, header: Header, body: CaseSubmit, now_ms: int) -> None:
@@ -163,8 +186,8 @@ def check_submission(federation: Federation, header: Header, body: CaseSubmit, n
     catalogue, directory = federation.catalogue, federation.directory
     if catalogue.item(body.item) is None:
         raise RefusedError(Reason.ITEM_UNKNOWN, f"item {body.item}")
-    authority = header.recipient.authority
-    implementation = catalogue.implementation(body.implementation)
+    authority, node = header.recipient.authority, header.recipient.node
+    implementation = catalogue.implementation(body.implementation, node)
     if (
         implementation is None
         or implementation.authority != authority
@@ -179,7 +202,7 @@ def check_submission(federation: Federation, header: Header, body: CaseSubmit, n
     found = responsible(
         catalogue, directory, body.item, basis.kind, basis.region, basis.zone, now_ms=now_ms
     )
-    if not leads_to(found, authority):
+    if not leads_to(found, authority, node):
         raise RefusedError(
             Reason.BASIS_MISMATCH, f"{basis.kind} in {basis.region} does not lead to {authority}"
         )

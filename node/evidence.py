@@ -19,9 +19,10 @@ from node.store.queries import (
     find_parts,
 )
 from protocol.errors import RefusedError, UnavailableError
+from protocol.identifiers import province_of
 from protocol.reasons import Reason
 from protocol.receipt import read_receipt
-from routing.directory import Directory, TrustAnchor, open_directory, province_of
+from routing.directory import Directory, TrustAnchor, open_directory
 from signing.evidence import (
     About,
     MessageEvidence,
@@ -139,12 +140,13 @@ def _settled(rows: list[_Held]) -> list[_Held]:
 
 def _without_gap(rows: list[_Held]) -> list[_Held]:
     """The settled messages up to each sender's first one that is not."""
-    expected: dict[str, int] = {}
+    expected: dict[tuple[str, str], int] = {}
     kept: list[_Held] = []
     for row, evidence in sorted(_settled(rows), key=lambda held: held[0].sequence or 0):
-        number = expected.get(row.authority, 1)
+        sender = province_of(row.from_node), row.authority
+        number = expected.get(sender, 1)
         if row.sequence == number:
-            expected[row.authority] = number + 1
+            expected[sender] = number + 1
             kept.append((row, evidence))
     return sorted(kept, key=lambda held: (held[0].created_ms, held[0].message_id))
 

@@ -117,7 +117,7 @@ class Trust:
         for prefix in directory.stale(self._clock.now_ms()):
             _log.warning("directory expired", prefix=prefix)
         for use, owner in _signs(directory, here):
-            if not _can_sign(use, owner, directory, self._keys):
+            if not _can_sign(use, owner, here, directory, self._keys):
                 _log.warning("no registered key", use=use.value, owner=owner)
 
 
@@ -147,7 +147,7 @@ def _differences(
     if node.certificate != identity.certificate:
         yield f"node {here} is listed with another TLS certificate than its own", again
     receipt_key = keys.find(KeyUse.RECEIPT, here)
-    record = directory.trust.key(receipt_key)
+    record = directory.trust.key(receipt_key, here)
     if record is None or (record.use, record.owner) != (KeyUse.RECEIPT, here):
         yield f"the receipt key of {here}, {receipt_key}, is not registered", again
     elif record.revoked_ms is not None:
@@ -166,9 +166,9 @@ def _signs(directory: Directory, here: str) -> Iterator[tuple[KeyUse, str]]:
         yield KeyUse.PING, node.operator
 
 
-def _can_sign(use: KeyUse, owner: str, directory: Directory, keys: KeyStore) -> bool:
+def _can_sign(use: KeyUse, owner: str, here: str, directory: Directory, keys: KeyStore) -> bool:
     try:
-        record = directory.trust.key(keys.find(use, owner))
+        record = directory.trust.key(keys.find(use, owner), here)
     except KeyStoreError:
         return False
     return record is not None and record.revoked_ms is None

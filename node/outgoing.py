@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from node import cases
-from node.cases import CaseView, Side
-from node.ports import Decision, Insert, Row, Unit, Upsert
+from node.cases import CaseView, Party, Side
+from node.ports import Decision, Insert, Row, Unit
 from node.settlement import case_lock, message_lock
 from node.store import schema
 from node.store.queries import Role, case_messages, find_answer, find_case, last_sequence
-from node.store.rows import case_row, errand_row, message_row, part_rows
+from node.store.rows import case_row, errand_row, message_row, part_rows, sequence_row
 from protocol.bodies import CaseSubmit, CaseVoid, Ping, check_references, encode_body, schema_of
 from protocol.envelope import (
     BODY_ID,
@@ -164,6 +164,7 @@ class _Writer:
         self._message_id = message_id
         self._case_id = case_id
         self._now_ms = now_ms
+        self._speaker = Party.at(context.here, draft.authority)
         self._octets = {BODY_ID: encode_body(draft.body)}
         self._octets |= {name: material.octets for name, material in draft.materials.items()}
         self._check_sizes()
@@ -214,7 +215,7 @@ class _Writer:
     def _place(self, connection: Connection) -> tuple[Address, str | None, list[Row]]:
         """Whom it goes to, what it answers, and what it does to our view of the case."""
         draft, federation = self._draft, self._context.federation
-        ours = federation.directory.authority(draft.authority)
+        ours = federation.directory.authority(draft.authority, self._context.here)
         if isinstance(draft.body, Ping):
             if draft.recipient is None:
                 raise RefusedError(Reason.SCHEMA_INVALID, "a ping needs a recipient")
@@ -239,7 +240,7 @@ class _Writer:
         catalogue = self._context.federation.catalogue
         cases.check_submission(self._context.federation, header, body, self._now_ms)
         view = cases.open_case(header, body, Side.COLLECT, self._now_ms)
-        powers = cases.powers_of(catalogue, view.implementation, self._draft.authority)
+        powers = cases.powers_of(catalogue, view, self._speaker)
         cases.advance(view, body.kind, powers, header, self._now_ms)
         return case_row(view)
 
@@ -248,7 +249,7 @@ class _Writer:
             view = find_case(connection, self._case_id or "", side)
             if view is None or view.ours[1] != self._draft.authority:
                 continue
-            if cases.speaker(self._draft.body.kind, view, self._draft.authority) is side:
+            if cases.speaker(self._draft.body.kind, view, self._speaker) is side:
                 return view
         raise RefusedError(
             Reason.CASE_UNKNOWN, f"{self._draft.authority} has no case {self._case_id} here"
@@ -258,7 +259,7 @@ class _Writer:
         node, authority = view.counterpart
         header = self._header(Address(node, authority), self._case_reference(1), None, "")
         catalogue = self._context.federation.catalogue
-        powers = cases.powers_of(catalogue, view.implementation, self._draft.authority)
+        powers = cases.powers_of(catalogue, view, self._speaker)
         return cases.advance(view, self._draft.body.kind, powers, header, self._now_ms)
 
     def _require_settled(self, connection: Connection, view: CaseView) -> None:
@@ -267,7 +268,7 @@ class _Writer:
             return
         for row in case_messages(connection, view.case_id):
             own = row.role == Role.OUT and row.authority == self._draft.authority
-            own = own and cases.speaker(row.kind, view, row.authority) is Side.COLLECT
+            own = own and cases.speaker(row.kind, view, self._speaker) is Side.COLLECT
             pending = (row.sequence or 0) > view.effective
             if own and pending and not Standing(row.standing).settled:
                 detail = f"{row.kind} (message {row.message_id}) is still on its way"
@@ -276,7 +277,7 @@ class _Writer:
     def _number(self, connection: Connection) -> CaseReference | None:
         if self._case_id is None:
             return None
-        last = last_sequence(connection, self._case_id, self._draft.authority, Role.OUT)
+        last = last_sequence(connection, self._case_id, self._speaker, Role.OUT)
         return self._case_reference(last + 1)
 
     def _case_reference(self, number: int) -> CaseReference | None:
@@ -352,13 +353,8 @@ class _Writer:
             errand_row(header, Role.OUT, route.next_hop, self._now_ms, size),
         ]
         if header.case is not None:
-            values = {
-                "case_id": header.case.case_id,
-                "authority": header.sender.authority,
-                "role": Role.OUT.value,
-                "last": header.case.sequence,
-            }
-            rows.append(Upsert(schema.sequence, values))
+            case_id, number = header.case.case_id, header.case.sequence
+            rows.append(sequence_row(case_id, self._speaker, Role.OUT, number))
         return rows
 
 

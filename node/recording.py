@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from node import cases
-from node.cases import CaseView, Side
-from node.ports import Decision, Insert, Update, Upsert
+from node.cases import CaseView, Party, Side
+from node.ports import Decision, Insert, Update
 from node.settlement import stored_header, take_effect
 from node.store import schema
 from node.store.queries import (
@@ -24,7 +24,7 @@ from node.store.queries import (
     last_sequence,
     refused_number,
 )
-from node.store.rows import case_row, ended, errand_row, message_row, part_rows
+from node.store.rows import case_row, ended, errand_row, message_row, part_rows, sequence_row
 from protocol.bodies import CaseSubmit
 from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
@@ -79,6 +79,12 @@ class Arrival:
     def reference(self) -> MessageReference:
         """What names it."""
         return self.verified.envelope.header.reference
+
+    @property
+    def sender(self) -> Party:
+        """Who says it."""
+        sender = self.verified.envelope.header.sender
+        return Party.at(sender.node, sender.authority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,7 @@ class Recorder:
     def _repeat(self, known: MessageRow, stored: bytes) -> Decision[Admission]:
         """The stored receipt; if its key was revoked since, the same statement under a new one."""
         receipt = read_receipt(stored).receipt
-        record = self._context.federation.directory.trust.key(receipt.key_id)
+        record = self._context.federation.directory.trust.key(receipt.key_id, receipt.issuer)
         revoked = record is None or record.revoked_ms is not None
         if known.role != Role.IN or not revoked:
             return _answered(ReceiptFrame(stored), "duplicate")
@@ -170,7 +176,7 @@ class Recorder:
         if header.case is None:
             return None
         number = header.case.sequence
-        last = last_sequence(connection, header.case.case_id, header.sender.authority, Role.IN)
+        last = last_sequence(connection, header.case.case_id, arrival.sender, Role.IN)
         match turn(last, number):
             case Turn.NEXT:
                 return None
@@ -198,7 +204,7 @@ class Recorder:
             if me is None or me.operator != header.recipient.authority:
                 raise RefusedError(Reason.AUTHORITY_NOT_HERE, header.recipient.authority)
             return []
-        authority = directory.authority(header.recipient.authority)
+        authority = directory.authority(header.recipient.authority, self._context.here)
         if authority is None or authority.node != self._context.here:
             raise RefusedError(Reason.AUTHORITY_NOT_HERE, header.recipient.authority)
         if header.case is None or body is None:
@@ -211,7 +217,7 @@ class Recorder:
         else:
             before = self._find_view(connection, arrival)
             before = self._catch_up(connection, before, arrival, now_ms)
-        powers = cases.powers_of(catalogue, before.implementation, header.sender.authority)
+        powers = cases.powers_of(catalogue, before, arrival.sender)
         after = cases.advance(before, header.kind, powers, header, now_ms)
         inbox = Insert(
             schema.inbox,
@@ -232,13 +238,13 @@ class Recorder:
         """Our end's view of the case, checked to be between these two authorities."""
         header = arrival.verified.envelope.header
         case_id = "" if header.case is None else header.case.case_id
-        parties = {header.sender.authority, header.recipient.authority}
+        parties = {arrival.sender, Party.at(self._context.here, header.recipient.authority)}
         for side in Side:
             view = find_case(connection, case_id, side)
             if view is None or view.ours[1] != header.recipient.authority:
                 continue
-            said_by = cases.speaker(header.kind, view, header.sender.authority)
-            between = parties == {view.collecting_authority, view.handling_authority}
+            said_by = cases.speaker(header.kind, view, arrival.sender)
+            between = parties == {view.collecting, view.handling}
             if between and said_by is cases.other(side):
                 return view
         raise RefusedError(Reason.CASE_UNKNOWN, f"no case {case_id} between these authorities")
@@ -308,15 +314,14 @@ class Recorder:
         header = arrival.verified.envelope.header
         if header.case is None:
             return []
-        case_id, authority = header.case.case_id, header.sender.authority
-        last = last_sequence(connection, case_id, authority, Role.IN)
+        case_id, sender = header.case.case_id, arrival.sender
+        last = last_sequence(connection, case_id, sender, Role.IN)
         if header.case.sequence != last + 1:
             return []
         last += 1
-        while refused_number(connection, case_id, authority, last + 1):
+        while refused_number(connection, case_id, sender, last + 1):
             last += 1
-        values = {"case_id": case_id, "authority": authority, "role": Role.IN.value, "last": last}
-        return [Upsert(schema.sequence, values)]
+        return [sequence_row(case_id, sender, Role.IN, last)]
 
     def decide_transit(self, connection: Connection, arrival: Arrival) -> Decision[Admission]:
         """A message for somebody else: into our custody and the next hop's outbox."""

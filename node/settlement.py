@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from node import cases
-from node.cases import CaseView, Side
+from node.cases import CaseView, Party, Side
 from node.ports import Decision, Delete, Row, Unit, Update, Upsert
 from node.store import schema
 from node.store.queries import (
@@ -190,13 +190,13 @@ def take_effect(
     context: NodeContext, view: CaseView, row: MessageRow, header: Header, now_ms: int
 ) -> CaseView:
     """Our own message takes effect at the collecting end, once."""
-    ours = row.authority == view.collecting_authority
-    ours = ours and cases.speaker(row.kind, view, row.authority) is Side.COLLECT
+    sender = Party.at(row.from_node, row.authority)
+    ours = sender == view.collecting and cases.speaker(row.kind, view, sender) is Side.COLLECT
     if not ours or (row.sequence or 0) <= view.effective:
         return view
     catalogue = context.federation.catalogue
     try:
-        powers = cases.powers_of(catalogue, view.implementation, row.authority)
+        powers = cases.powers_of(catalogue, view, sender)
         return cases.advance(view, row.kind, powers, header, now_ms)
     except (RefusedError, UnavailableError) as error:
         # The sequencer took it and our own table does not: the two ends differ. Shown, never

@@ -75,6 +75,11 @@ def uuid_text(octets: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def province_of(code: str) -> str:
+    """The prefix of the province a node or region code lies in: its first two digits."""
+    return code[:2]
+
+
 def is_region(text: str) -> bool:
     """Whether the text has the shape of a GB/T 2260 code (six ASCII digits)."""
     return _REGION.match(text) is not None

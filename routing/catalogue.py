@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from protocol.errors import RefusedError, UnavailableError
+from protocol.identifiers import province_of
 from protocol.lifecycle import Power
 from protocol.reasons import Reason
 from routing.catalogue_document import (
@@ -35,7 +36,6 @@ from routing.catalogue_document import (
     SheetPayload,
     Term,
 )
-from routing.directory import province_of
 from routing.payload import Verified, accept_newer, read_payload, refuse_if_any, repeated
 from signing.document import open_document, signers
 from signing.keys import KeyUse
@@ -132,11 +132,23 @@ class Implementation:
             withdrawn_ms is None or now_ms < withdrawn_ms
         )
 
-    def powers_of(self, authority: str) -> frozenset[Power]:
-        """The powers (权责) an authority holds in this implementation."""
+    @property
+    def province(self) -> str:
+        """The prefix of the province it is for, which is its authority's."""
+        return province_of(self.entry.region)
+
+    def powers_of(self, authority: str, place: str) -> frozenset[Power]:
+        """The powers (权责) an authority holds in this implementation.
+
+        Args:
+            authority: USCC.
+            place: Its node, or its province's prefix: a USCC alone names nobody (DI-4).
+        """
+        prefix = province_of(place)
+        name = authority if prefix == self.province else f"{prefix}:{authority}"
         powers = self.entry.powers
-        held = {power for power in Power if getattr(powers, power.value) == authority}
-        if powers.collect == "any" or authority in powers.collect:
+        held = {power for power in Power if getattr(powers, power.value) == name}
+        if powers.collect == "any" or name in powers.collect:
             held.add(Power.COLLECT)
         return frozenset(held)
 
@@ -165,11 +177,14 @@ def open_sheet(octets: bytes, directory: Directory) -> SheetDocument:
             SUITE_UNAVAILABLE.
     """
     key_ids = signers(octets)
-    records = [directory.trust.key(key_id) for key_id in sorted(key_ids)]
-    known = [record for record in records if record is not None]
-    if len(known) < len(records):
+    claims = (
+        directory.trust.key(key_id, prefix) for prefix in directory.documents for key_id in key_ids
+    )
+    known = {record.key.key_id: record.key for record in claims if record is not None}
+    if len(known) < len(key_ids):
         raise UnavailableError(Reason.KEY_UNKNOWN, f"one of {' '.join(sorted(key_ids))}")
-    opened = open_document(octets, SHEET_TYPE, [record.key for record in known])
+    # Whose keys they are is asked below, once it is known for which province the sheet speaks.
+    opened = open_document(octets, SHEET_TYPE, list(known.values()))
     payload = read_payload(SheetPayload, opened)
     if payload.environment != directory.environment:
         raise RefusedError(Reason.ENVIRONMENT_MISMATCH, f"a sheet for {payload.environment}")
@@ -182,7 +197,7 @@ def open_sheet(octets: bytes, directory: Directory) -> SheetDocument:
     refuse_if_any(
         f"implementations[{i}].{problem}"
         for i, entry in enumerate(entries)
-        for problem in _entry_problems(entry, payload.authority, directory)
+        for problem in _entry_problems(entry, payload, directory)
     )
     return sheet
 
@@ -190,10 +205,10 @@ def open_sheet(octets: bytes, directory: Directory) -> SheetDocument:
 def _sheet_problem(sheet: SheetDocument, directory: Directory) -> str | None:
     """Why nothing in a sheet counts under this directory, if so."""
     payload = sheet.payload
-    if directory.authority(payload.authority) is None:
-        return f"authority: {payload.authority} is not listed"
+    if directory.authority(payload.authority, payload.prefix) is None:
+        return f"authority: {payload.authority} is not listed in {payload.prefix}"
     for key_id in sorted(sheet.key_ids):
-        record = directory.trust.key(key_id)
+        record = directory.trust.key(key_id, payload.prefix)
         if record is None or record.revoked_ms is not None:
             return f"key {key_id} is unknown or revoked; publish again with a valid one"
         if (record.use, record.owner) != (KeyUse.CATALOGUE, payload.authority):
@@ -203,9 +218,12 @@ def _sheet_problem(sheet: SheetDocument, directory: Directory) -> str | None:
     return None
 
 
-def _entry_problems(entry: ImplementationEntry, uscc: str, directory: Directory) -> Iterator[str]:
+def _entry_problems(
+    entry: ImplementationEntry, payload: SheetPayload, directory: Directory
+) -> Iterator[str]:
     """What an authority may not say, whatever the items are."""
-    authority = directory.authority(uscc)
+    uscc = payload.authority
+    authority = directory.authority(uscc, payload.prefix)
     if authority is None or authority.region not in directory.chain(entry.region):
         yield f"region: {entry.region} is not {uscc}'s own and does not lie below it"
     elif authority.zone is not None and entry.zone != authority.zone:
@@ -223,7 +241,8 @@ def _entry_problems(entry: ImplementationEntry, uscc: str, directory: Directory)
     if powers.collect != "any":
         holders.update(powers.collect)
     for holder in sorted(holders):
-        if directory.authority(holder) is None:
+        prefix, _, whose = holder.rpartition(":")
+        if directory.authority(whose, prefix or payload.prefix) is None:
             yield f"powers: {holder} is not listed"
 
 
@@ -238,7 +257,7 @@ class Catalogue:
 
     items: Mapping[tuple[str, str], Item]
     set_aside: tuple[SetAside, ...]
-    _by_code: Mapping[str, Implementation]
+    _by_code: Mapping[tuple[str, str], Implementation]
     _by_item: Mapping[str, tuple[Implementation, ...]]
     _by_place: Mapping[tuple[str, str], tuple[Implementation, ...]]
 
@@ -255,9 +274,9 @@ class Catalogue:
             RefusedError: DOCUMENT_INVALID: two documents of one publisher; ENVIRONMENT_MISMATCH.
         """
         provinces = [document.payload for document in items]
-        held = sorted(sheets, key=lambda sheet: sheet.payload.authority)
+        held = sorted(sheets, key=lambda sheet: sheet.payload.publisher)
         refuse_if_any(repeated("items.prefix", [payload.prefix for payload in provinces]))
-        refuse_if_any(repeated("authority", [sheet.payload.authority for sheet in held]))
+        refuse_if_any(repeated("authority", [sheet.payload.publisher for sheet in held]))
         payloads: list[ItemsPayload | SheetPayload] = [*provinces, *(row.payload for row in held)]
         for payload in payloads:
             if payload.environment != directory.environment:
@@ -276,7 +295,7 @@ class Catalogue:
         return cls(
             items=MappingProxyType(known),
             set_aside=tuple(aside),
-            _by_code={row.code: row for row in counted},
+            _by_code={(row.province, row.code): row for row in counted},
             _by_item=_group((row.item.code, row) for row in counted),
             _by_place=_group(((row.item.code, row.entry.region), row) for row in counted),
         )
@@ -287,9 +306,18 @@ class Catalogue:
             return self.items.get((prefix, code))
         return next((self.items[key] for key in sorted(self.items) if key[1] == code), None)
 
-    def implementation(self, code: str) -> Implementation | None:
-        """An implementation by its code (实施编码), in force or not: cases in flight need it."""
-        return self._by_code.get(code)
+    def implementation(self, code: str, place: str) -> Implementation | None:
+        """A province's implementation by its code (实施编码), in force or not.
+
+        Cases in flight need it. Two provinces may use one code; `place` is a node, a region or the
+        prefix of the one that is meant.
+        """
+        return self._by_code.get((province_of(place), code))
+
+    def only_implementation(self, code: str) -> Implementation | None:
+        """The implementation with this code, if just one province uses it."""
+        found = [self._by_code[key] for key in self._by_code if key[1] == code]
+        return found[0] if len(found) == 1 else None
 
     def implementations(self, item: str, now_ms: int) -> tuple[Implementation, ...]:
         """Everybody who implements an item at present, by authority."""
@@ -332,7 +360,7 @@ def _sort_out(
         return
     for entry in payload.implementations:
         item = known.get((province_of(entry.region), entry.item))
-        problem = next(_entry_problems(entry, payload.authority, directory), None)
+        problem = next(_entry_problems(entry, payload, directory), None)
         if problem is not None:
             yield SetAside(payload.authority, entry.code, problem)
         elif item is None:

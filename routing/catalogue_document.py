@@ -11,12 +11,14 @@ it is marked as one.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
 from protocol.bodies.kinds import Mode
 from protocol.envelope import Environment
+from protocol.identifiers import is_uscc
 from routing.payload import (
     STRICT,
     Instant,
@@ -30,6 +32,8 @@ from routing.payload import (
 
 ITEMS_TYPE: Final = "application/vnd.tongban.catalogue+json"
 SHEET_TYPE: Final = "application/vnd.tongban.implementations+json"
+
+_PREFIX: Final = re.compile(r"[1-9][0-9]")
 
 Token = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]{0,39}$")]
 ItemCode = Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,12}$")]
@@ -215,15 +219,27 @@ class ItemsPayload(Entry):
         return self.prefix
 
 
+def _holder(value: str) -> str:
+    prefix, colon, uscc = value.rpartition(":")
+    if not is_uscc(uscc) or (colon and _PREFIX.fullmatch(prefix) is None):
+        message = "need a USCC, or 42:USCC for an authority of another province"
+        raise ValueError(message)
+    return value
+
+
+Holder = Annotated[str, AfterValidator(_holder)]
+"""Who holds a power: the USCC of an authority of the own province, or ``42:USCC`` of another's."""
+
+
 class Powers(Entry):
     """Who holds which power in one implementation (权责): any window or these may collect."""
 
-    collect: Literal["any"] | tuple[Uscc, ...]
-    accept: Uscc
-    review: Uscc
-    decide: Uscc
-    issue: Uscc
-    deliver: Uscc
+    collect: Literal["any"] | tuple[Holder, ...]
+    accept: Holder
+    review: Holder
+    decide: Holder
+    issue: Holder
+    deliver: Holder
 
 
 class ReviewPoint(Entry):
@@ -264,15 +280,19 @@ class ImplementationEntry(Entry):
 
 
 class SheetPayload(Entry):
-    """Everything one authority implements, signed with its catalogue key."""
+    """Everything one authority implements, signed with its catalogue key.
+
+    `prefix` is the province whose directory lists the authority and the key.
+    """
 
     version: Version
     environment: Environment
+    prefix: Prefix
     authority: Uscc
     issued_ms: Instant
     implementations: tuple[ImplementationEntry, ...]
 
     @property
     def publisher(self) -> str:
-        """The authority that speaks."""
-        return self.authority
+        """The authority that speaks, with its province."""
+        return f"{self.prefix}-{self.authority}"

@@ -7,9 +7,11 @@
     3. structure and the one octet form                                            DI-2
     4. the name constraint; the parts fit together; the keys                       DI-2
 
-`Directory.merge` makes the view everybody else works with. What two provinces both claim (an
-authority, a key, a certificate) makes the merge fail: the caller keeps the view it had, so what is
-trusted already wins. A newer document enters by `accept_newer` and a new merge; no view changes.
+`Directory.merge` makes the view everybody else works with. What a province says counts for its own
+nodes: keys are looked up by (province, key id), authorities by (province, USCC), and a certificate
+names the node it is listed for. So two provinces that claim the same have said two things, and
+neither takes anything from the other (DI-4). A newer document enters by `accept_newer` and a new
+merge; no view changes.
 
 Source: design section 7.
 """
@@ -23,6 +25,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import LocalUseError, RefusedError
+from protocol.identifiers import province_of
 from protocol.reasons import Reason
 from routing.directory_document import (
     DIRECTORY_TYPE,
@@ -106,11 +109,6 @@ def open_directory(octets: bytes, anchor: TrustAnchor) -> DirectoryDocument:
     return DirectoryDocument(payload, octets, check_directory(payload))
 
 
-def province_of(code: str) -> str:
-    """The prefix of the province a region or node code lies in."""
-    return code[:2]
-
-
 @dataclass(frozen=True, slots=True)
 class Directory:
     """All provinces' documents as one view; made by `merge`, never changed.
@@ -120,7 +118,7 @@ class Directory:
         documents: By prefix.
         trust: Every registered key. Its version rises with every accepted document.
         nodes: By node id; a province's own order, provinces by prefix.
-        authorities: By USCC.
+        authorities: By (province prefix, USCC).
         regions: By code.
     """
 
@@ -128,7 +126,7 @@ class Directory:
     documents: Mapping[str, DirectoryDocument]
     trust: TrustSet
     nodes: Mapping[str, NodeEntry]
-    authorities: Mapping[str, AuthorityEntry]
+    authorities: Mapping[tuple[str, str], AuthorityEntry]
     regions: Mapping[str, RegionEntry]
     _by_certificate: Mapping[bytes, NodeEntry]
     _hubs: Mapping[str, tuple[str, ...]]
@@ -141,8 +139,7 @@ class Directory:
         """The view of these documents, one per province.
 
         Raises:
-            RefusedError: DOCUMENT_INVALID: two documents of one province, or an authority, key or
-                certificate that two provinces claim; ENVIRONMENT_MISMATCH.
+            RefusedError: DOCUMENT_INVALID: two documents of one province; ENVIRONMENT_MISMATCH.
             LocalUseError: no document at all.
         """
         held = sorted(documents, key=lambda document: document.payload.prefix)
@@ -156,8 +153,6 @@ class Directory:
         nodes = [row for payload in payloads for row in payload.nodes]
         authorities = [row for payload in payloads for row in payload.authorities]
         refuse_if_any(repeated("prefix", [payload.prefix for payload in payloads]))
-        refuse_if_any(repeated("authorities.uscc", [row.uscc for row in authorities]))
-        refuse_if_any(repeated("nodes.certificate", [row.certificate_digest for row in nodes]))
         regions = {row.code: row for payload in payloads for row in payload.regions}
         return cls(
             environment=environments[0],
@@ -167,7 +162,9 @@ class Directory:
                 version=sum(payload.version for payload in payloads),
             ),
             nodes=MappingProxyType({row.id: row for row in nodes}),
-            authorities=MappingProxyType({row.uscc: row for row in authorities}),
+            authorities=MappingProxyType(
+                {(province_of(row.node), row.uscc): row for row in authorities}
+            ),
             regions=MappingProxyType(regions),
             _by_certificate={row.certificate_digest: row for row in nodes},
             _hubs={row.id: _hubs(row.id, nodes) for row in nodes},
@@ -184,9 +181,17 @@ class Directory:
         """The node whose TLS certificate (DER) has this SHA-256 digest, if listed."""
         return self._by_certificate.get(digest)
 
-    def authority(self, uscc: str) -> AuthorityEntry | None:
-        """The authority with this USCC, if listed."""
-        return self.authorities.get(uscc)
+    def authority(self, uscc: str, place: str) -> AuthorityEntry | None:
+        """The authority a province lists under this USCC, if it does.
+
+        What a province says of a USCC counts for its own nodes only; two provinces that list the
+        same have listed two authorities (DI-4).
+
+        Args:
+            uscc: Unified social credit code.
+            place: A node, a region or the prefix of the province that is asked.
+        """
+        return self.authorities.get((province_of(place), uscc))
 
     def region(self, code: str) -> RegionEntry | None:
         """The region with this code, if listed."""

@@ -1,9 +1,10 @@
 """What must hold inside one province's directory document.
 
 **Name constraint:** a pinned key speaks only for its region prefix: every region, node, authority,
-circle member and own end of a link lies in it. So a province can damage only itself. The rest asks
-that the parts fit together: what is named is listed, nothing stands there twice, and every key
-belongs to somebody who may hold it.
+circle member and own end of a link lies in it, and every certificate names the node it is listed
+for. So a province can damage only itself: nobody lists another's certificate for a node of his own
+(DI-4). The rest asks that the parts fit together: what is named is listed, nothing stands there
+twice, and every key belongs to somebody who may hold it.
 
 Source: design section 7 (after The Update Framework's name constraints).
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from protocol.errors import RefusedError
 from protocol.reasons import Reason
 from routing.payload import refuse_if_any, repeated
+from signing.certificates import named_in
 from signing.keys import KeyUse
 from signing.suites import load_public_key
 from signing.trust import KeyRecord
@@ -113,6 +115,8 @@ def _node_misfits(payload: DirectoryPayload) -> Iterator[str]:
         for code in row.serves:
             if code not in regions:
                 yield f"nodes[{i}].serves: {code} is not listed"
+        if named_in(row.certificate) != (row.id,):
+            yield f"nodes[{i}].certificate: does not name {row.id} as its one subject CN"
         if (row.role == "hub") != bool(row.forwards_for):
             yield f"nodes[{i}].forwards_for: a hub forwards for some prefix, a node for none"
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from protocol.identifiers import province_of
 from protocol.reasons import Reason
-from routing.directory import province_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,15 +142,21 @@ def responsible(
     )
 
 
-def leads_to(found: Jurisdiction, authority: str) -> bool:
-    """Whether a jurisdiction leads to an authority: it is the one, or one of the options."""
+def leads_to(found: Jurisdiction, authority: str, place: str) -> bool:
+    """Whether a jurisdiction leads to an authority: it is the one, or one of the options.
+
+    Args:
+        found: The jurisdiction.
+        authority: USCC.
+        place: The authority's node, or its province's prefix.
+    """
+    wanted = province_of(place), authority
     match found:
         case Responsible():
-            return found.authority.uscc == authority
+            return (found.implementation.province, found.authority.uscc) == wanted
         case Ambiguous(options=options):
-            return any(
-                isinstance(row, Responsible) and row.authority.uscc == authority for row in options
-            )
+            chosen = (row for row in options if isinstance(row, Responsible))
+            return any(leads_to(row, authority, place) for row in chosen)
         case NotFound():
             return False
 
@@ -226,7 +232,7 @@ class _Search:
         )
 
     def _listed(self, rows: Iterable[Implementation]) -> tuple[Responsible, ...]:
-        found = ((row, self.directory.authority(row.authority)) for row in rows)
+        found = ((row, self.directory.authority(row.authority, row.province)) for row in rows)
         return tuple(Responsible(row, entry) for row, entry in found if entry is not None)
 
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from protocol.envelope import MessageReference, read_envelope
 from protocol.errors import RefusedError, UnavailableError
+from protocol.identifiers import province_of
 from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_ENVELOPE_OCTETS
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
@@ -327,7 +328,7 @@ def _check_receipts(one: _Authentic, trust: TrustSet) -> Proven:
 
 def _check_subject(about: About, messages: Sequence[_Authentic]) -> None:
     known: set[MessageReference] = set()
-    numbers: dict[str, list[int]] = {}
+    numbers: dict[tuple[str, str], list[int]] = {}
     for one in messages:
         header = one.verified.envelope.header
         if header.reference in known:
@@ -339,14 +340,15 @@ def _check_subject(about: About, messages: Sequence[_Authentic]) -> None:
         elif header.case is None or header.case.case_id != about.subject_id:
             raise one.fault("belongs to another case")
         else:
-            numbers.setdefault(header.sender.authority, []).append(header.case.sequence)
-    for authority, found in numbers.items():
+            sender = province_of(header.sender.node), header.sender.authority
+            numbers.setdefault(sender, []).append(header.case.sequence)
+    for (_, authority), found in numbers.items():
         if sorted(found) != list(range(1, len(found) + 1)):
             raise invalid(f"{authority}: numbers are missing or double: {sorted(found)[:20]}")
 
 
 def _check_seal(seal: Seal, about: About, trust: TrustSet) -> None:
-    record = trust.key(seal.key_id)
+    record = trust.key(seal.key_id, about.node)
     if record is None or record.use is not KeyUse.EVIDENCE or record.owner != about.node:
         raise invalid(f"key {seal.key_id} is no evidence key of {about.node}")
     revoked = record.revoked_ms is not None and record.revoked_ms <= about.exported_ms

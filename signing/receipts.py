@@ -105,7 +105,7 @@ def verify_receipt(octets: bytes, trust: TrustSet, *, live: bool = True) -> Veri
     signed = read_receipt(octets)
     receipt = signed.receipt
     # 2 key known
-    record = trust.key(receipt.key_id)
+    record = trust.key(receipt.key_id, receipt.issuer)
     if record is None:
         raise UnavailableError(Reason.KEY_UNKNOWN, f"receipt key {receipt.key_id}")
     # 3 registration

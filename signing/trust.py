@@ -1,8 +1,9 @@
 """The trust set: every registered key, whose it is, where it may be used and when (信任集).
 
 It is made from verified directories only (routing/directory) and never changes: a newer directory
-makes a newer set. One key has one registration; a key id that two entries claim is refused, for one
-of them is a lie.
+makes a newer set. A key has one registration per province, and a registration counts for that
+province's nodes only: a province that lists another's key has said something about itself, and
+takes nothing from the other (DI-4).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from protocol.errors import RefusedError
+from protocol.identifiers import province_of
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
@@ -47,14 +49,14 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrustSet:
-    """The registered keys by key id.
+    """The registered keys by province and key id.
 
     Attributes:
-        records: All of them, read only.
+        records: All of them, read only; by (province prefix, key id).
         version: Rises with every directory that was accepted; part of any cache key over the set.
     """
 
-    records: Mapping[str, KeyRecord]
+    records: Mapping[tuple[str, str], KeyRecord]
     version: int
 
     @classmethod
@@ -62,17 +64,22 @@ class TrustSet:
         """The set of these records.
 
         Raises:
-            RefusedError: DOCUMENT_INVALID: one key registered twice.
+            RefusedError: DOCUMENT_INVALID: one key registered twice in one province.
         """
-        by_id: dict[str, KeyRecord] = {}
+        by_id: dict[tuple[str, str], KeyRecord] = {}
         for record in records:
             key_id = record.key.key_id
-            if key_id in by_id:
-                detail = f"key {key_id} is registered for {by_id[key_id].owner} and {record.owner}"
+            place = province_of(record.node), key_id
+            if place in by_id:
+                detail = f"key {key_id} is registered for {by_id[place].owner} and {record.owner}"
                 raise RefusedError(Reason.DOCUMENT_INVALID, detail)
-            by_id[key_id] = record
+            by_id[place] = record
         return cls(MappingProxyType(by_id), version)
 
-    def key(self, key_id: str) -> KeyRecord | None:
-        """The registration of a key id; None when this directory does not know it (yet)."""
-        return self.records.get(key_id)
+    def key(self, key_id: str, node: str) -> KeyRecord | None:
+        """How the province of the node that uses a key has registered it.
+
+        None when its directory does not know the key (yet); whether it is delegated to this very
+        node is for the caller to compare.
+        """
+        return self.records.get((province_of(node), key_id))

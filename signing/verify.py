@@ -121,7 +121,7 @@ def verify_envelope(
             Reason.ENVIRONMENT_MISMATCH, f"{envelope.environment}, here {rules.environment}"
         )
     # 5 key known
-    record = trust.key(header.sender.key)
+    record = trust.key(header.sender.key, header.sender.node)
     if record is None:
         raise UnavailableError(Reason.KEY_UNKNOWN, f"key {header.sender.key}")
     # 6, 7 key fits and is valid

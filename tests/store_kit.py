@@ -91,7 +91,7 @@ def answer(key: str, size: int = 100) -> Insert:
 
 def counted(case_id: str) -> Unit[int]:
     """A unit that reads a number, and writes and returns the next one."""
-    key = {"case_id": case_id, "authority": AUTHORITY, "role": "in"}
+    key = {"case_id": case_id, "province": "42", "authority": AUTHORITY, "role": "in"}
 
     def decide(connection: Connection) -> Decision[int]:
         rows = schema.sequence

@@ -139,6 +139,7 @@ def sheet_payload(
     return SheetPayload(
         version=version,
         environment=environment,
+        prefix=province_of(authority.region),
         authority=uscc,
         issued_ms=issued_ms,
         implementations=tuple(_entry(plan, authority, row) for row in authority.implements),

@@ -65,7 +65,9 @@ class CasesApi:
         return respond(
             {
                 **_filed_shown(filed),
-                "authority": authority_shown(directory, view.handling_authority),
+                "authority": authority_shown(
+                    directory, view.handling_authority, view.handling_node
+                ),
                 "implementation": view.implementation,
             },
             201,
@@ -144,7 +146,8 @@ class CasesApi:
             raise LocalUseError(message)
         implementation = self._implementation(body)
         handling = implementation.authority
-        entry = self._context.federation.directory.authority(handling)
+        directory = self._context.federation.directory
+        entry = directory.authority(handling, implementation.province)
         if entry is None:
             raise RefusedError(Reason.ITEM_NOT_SERVED, f"authority {handling} is not listed")
         return Draft(
@@ -163,7 +166,9 @@ class CasesApi:
         """
         federation, basis = self._context.federation, body.basis
         if body.implementation != _LOOK_UP:
-            chosen = federation.catalogue.implementation(body.implementation)
+            # Two provinces may use one code: the basis says in which of them it is meant.
+            chosen = federation.catalogue.implementation(body.implementation, basis.region)
+            chosen = chosen or federation.catalogue.only_implementation(body.implementation)
             if chosen is None:
                 detail = f"no implementation {body.implementation} in the catalogue"
                 raise RefusedError(Reason.ITEM_NOT_SERVED, detail)

@@ -137,15 +137,14 @@ def holder(
         case "refused":
             return collecting
         case _:
-            state, code = CaseState(view.state), view.implementation
-            acts = _may_act(federation, state, code, view.handling_authority)
-            return handling if acts else collecting
+            return handling if _may_act(federation, view) else collecting
 
 
-def _may_act(federation: Federation, state: CaseState, implementation: str, authority: str) -> bool:
+def _may_act(federation: Federation, view: CaseView) -> bool:
     """Whether the handling authority takes the next step; what a window does is never its turn."""
+    state = CaseState(view.state)
     try:
-        powers = cases.powers_of(federation.catalogue, implementation, authority)
+        powers = cases.powers_of(federation.catalogue, view, view.handling)
     except UnavailableError:
         return state not in (CaseState.NEW, CaseState.CORRECTING)
     steps = (row for row in allowed(state, powers) if row.kind != _FILLER)

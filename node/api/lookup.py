@@ -110,6 +110,6 @@ def _option(directory: Directory, option: BasisOption | Responsible) -> dict[str
 
 def _offer(directory: Directory, found: Responsible) -> dict[str, object]:
     return {
-        "authority": authority_shown(directory, found.authority.uscc),
+        "authority": authority_shown(directory, found.authority.uscc, found.authority.node),
         "implementation": found.implementation.code,
     }

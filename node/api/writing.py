@@ -44,9 +44,15 @@ def written(instant_ms: int | None) -> str | None:
     return None if instant_ms is None else format_instant(instant_ms)
 
 
-def authority_shown(directory: Directory, uscc: str) -> dict[str, object]:
-    """An authority, as whoever has to reach it needs it; nulls when the directory lost it."""
-    entry = directory.authority(uscc)
+def authority_shown(directory: Directory, uscc: str, place: str) -> dict[str, object]:
+    """An authority, as whoever has to reach it needs it; nulls when the directory lost it.
+
+    Args:
+        directory: In force.
+        uscc: Its code.
+        place: Its node, or its province's prefix.
+    """
+    entry = directory.authority(uscc, place)
     return {
         "uscc": uscc,
         "name": None if entry is None else entry.name,
@@ -59,7 +65,7 @@ def authority_shown(directory: Directory, uscc: str) -> dict[str, object]:
 
 def party(directory: Directory, node: str, authority: str) -> dict[str, object]:
     """One end of a message or case; the name is null when the directory does not list it."""
-    entry = directory.authority(authority)
+    entry = directory.authority(authority, node)
     return {"node": node, "authority": authority, "name": None if entry is None else entry.name}
 
 

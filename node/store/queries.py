@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, func, or_, select, tuple_
 
-from node.cases import CaseView, Side
+from node.cases import CaseView, Party, Side
 from node.store import schema
 from node.store.query import Query, columns, given
 from protocol.envelope import MessageReference
@@ -234,20 +234,28 @@ def custody_receipts(connection: Connection, message: MessageRow) -> list[bytes]
 
 
 _LAST: Final = Query(
-    select(schema.sequence.c.last).where(given(schema.sequence, "case_id", "authority", "role")),
+    select(schema.sequence.c.last).where(
+        given(schema.sequence, "case_id", "province", "authority", "role")
+    ),
     int,
 )
 
 
-def last_sequence(connection: Connection, case_id: str, authority: str, role: Role) -> int:
+def last_sequence(connection: Connection, case_id: str, party: Party, role: Role) -> int:
     """The last number given (role out) or consumed (role in) in a case; 0 before the first."""
-    return _LAST.first(connection, case_id=case_id, authority=authority, role=role.value) or 0
+    return _LAST.first(connection, **sequence_key(case_id, party, role)) or 0
+
+
+def sequence_key(case_id: str, party: Party, role: Role) -> dict[str, object]:
+    """The primary key of a row of `schema.sequence`."""
+    return {"case_id": case_id, **party._asdict(), "role": role.value}
 
 
 _REFUSED: Final = Query(
     select(schema.message.c.message_id)
     .where(
         given(schema.message, "case_id", "authority", "sequence"),
+        schema.message.c.from_node.like(bindparam("nodes")),
         schema.message.c.role == Role.IN.value,
         schema.message.c.standing == "refused",
     )
@@ -256,9 +264,15 @@ _REFUSED: Final = Query(
 )
 
 
-def refused_number(connection: Connection, case_id: str, authority: str, number: int) -> bool:
+def refused_number(connection: Connection, case_id: str, party: Party, number: int) -> bool:
     """Whether a message with this number was refused before its turn came."""
-    found = _REFUSED.first(connection, case_id=case_id, authority=authority, sequence=number)
+    found = _REFUSED.first(
+        connection,
+        case_id=case_id,
+        authority=party.authority,
+        nodes=f"{party.province}%",
+        sequence=number,
+    )
     return found is not None
 
 

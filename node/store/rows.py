@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from node.cases import CaseView
 from node.ports import Insert, Upsert
 from node.store import schema
-from node.store.queries import DELIVER, message_key
+from node.store.queries import DELIVER, message_key, sequence_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from node.cases import Party
     from node.store.queries import Role, StoredBlob
     from protocol.envelope import Header, MessageReference
     from routing.delivery import Standing
@@ -123,3 +124,8 @@ def errand_row(
 def case_row(view: CaseView) -> Upsert:
     """A row of `case_view`."""
     return Upsert(schema.case, {name: getattr(view, name) for name in _VIEW_FIELDS})
+
+
+def sequence_row(case_id: str, party: Party, role: Role, last: int) -> Upsert:
+    """A row of `sequence`: the last number given or consumed."""
+    return Upsert(schema.sequence, {**sequence_key(case_id, party, role), "last": last})

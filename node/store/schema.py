@@ -168,6 +168,7 @@ sequence: Final = Table(
     "sequence",
     metadata,
     Column("case_id", String(36), primary_key=True),
+    Column("province", String(2), primary_key=True),
     Column("authority", String(18), primary_key=True),
     Column("role", String(8), primary_key=True, comment="out: given here; in: consumed here"),
     Column("last", Integer, nullable=False),

@@ -166,7 +166,12 @@ def _sheet(node_id: str) -> SheetPayload:
         review_points=(),
     )
     return SheetPayload(
-        version=1, environment="trial", authority=operator, issued_ms=1, implementations=(entry,)
+        version=1,
+        environment="trial",
+        prefix=node_id[:2],
+        authority=operator,
+        issued_ms=1,
+        implementations=(entry,),
     )
 
 

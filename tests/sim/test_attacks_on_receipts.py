@@ -133,9 +133,9 @@ def with_new_receipt_key(node_id: str, revoked_ms: int) -> tuple[Federation, Key
     """The directory in which this node's receipt key was revoked and replaced, and its new keys."""
     ring, directory = SAMPLE.keyrings[node_id], SAMPLE.directory
     new = suites.private_key_from_entropy(suites.Suite.ED25519, b"another receipt key".ljust(48))
-    old = ring.find(KeyUse.RECEIPT, node_id)
+    old = node_id[:2], ring.find(KeyUse.RECEIPT, node_id)
     records = dict(directory.trust.records)
-    records[new.public.key_id] = dataclasses.replace(records[old], key=new.public)
+    records[node_id[:2], new.public.key_id] = dataclasses.replace(records[old], key=new.public)
     records[old] = dataclasses.replace(records[old], revoked_ms=revoked_ms)
     trust = dataclasses.replace(directory.trust, records=MappingProxyType(records))
     keys = Keyring()

@@ -25,7 +25,7 @@ from routing.payload import write_payload
 from routing.planner import plan as plan_routes
 from signing.document import sign_document
 from signing.keys import KeyUse
-from tests.unit.routing.provinces import anchor, key_entry, make_key, root_key
+from tests.unit.routing.provinces import anchor, certificate_of, key_entry, make_key, root_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def facts(node: NodePlan) -> NodeFacts:
     validity = {"not_before_ms": 0, "not_after_ms": LATER_MS}
     return NodeFacts(
         url=f"https://127.0.0.1:{20_000 + int(node.id) % 10_000}",
-        certificate=b"\x30" + node.id.encode(),
+        certificate=certificate_of(node.id),
         keys=(
             key_entry(f"r{node.id}", KeyUse.RECEIPT, node.id, node.id, **validity),
             key_entry(f"p{node.id}", KeyUse.PING, node.operator, node.id, **validity),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node.cases import Side, advance, open_case
+from node.cases import Party, Side, advance, open_case
 from node.context import Federation
 from node.outgoing import Draft, Filed
 from node.store.queries import Role, find_case, find_message, last_sequence
@@ -76,7 +76,7 @@ async def state_of(node: SimNode) -> str | None:
 
 
 async def consumed(node: SimNode) -> int:
-    return await node.read(lambda c: last_sequence(c, CASE, uscc(WUHAN), Role.IN))
+    return await node.read(lambda c: last_sequence(c, CASE, Party.at(WUHAN, uscc(WUHAN)), Role.IN))
 
 
 def test_a_gap_waits_and_holds_nothing(at: Any) -> None:
@@ -134,7 +134,7 @@ def test_the_window_may_not_sign_for_the_authority(at: Any) -> None:
 
 def test_the_authority_does_not_supplement_for_the_window() -> None:
     """Any window may collect this item, the authority's own too; not in a case of another's."""
-    powers = SAMPLE.implementation(EZHOU).powers_of(uscc(EZHOU))
+    powers = SAMPLE.implementation(EZHOU).powers_of(uscc(EZHOU), EZHOU)
     assert Power.COLLECT in powers
     reference = CaseReference(CASE, 1)
     header = Header(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from protocol.identifiers import uscc_check
 from routing.directory import (
@@ -47,6 +54,20 @@ def uscc(region: str, number: int = 0) -> str:
     return body + uscc_check(body)
 
 
+@cache
+def certificate_of(node_id: str) -> bytes:
+    """A self-signed certificate that names the node; the same every time."""
+    key = Ed25519PrivateKey.from_private_bytes(node_id.encode().ljust(32, b"."))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_id)])
+    began = dt.datetime(2023, 11, 1, tzinfo=dt.UTC)
+    builder = (
+        x509.CertificateBuilder(name, name, key.public_key(), int(node_id))
+        .not_valid_before(began)
+        .not_valid_after(began + dt.timedelta(days=3653))
+    )
+    return builder.sign(key, None).public_bytes(Encoding.DER)
+
+
 def node(node_id: str, **changes: Any) -> NodeEntry:
     values: dict[str, Any] = {
         "id": node_id,
@@ -54,7 +75,7 @@ def node(node_id: str, **changes: Any) -> NodeEntry:
         "role": "node",
         "operator": uscc(node_id),
         "url": f"https://127.0.0.1:{10_000 + int(node_id) % 50_000}",
-        "certificate": b"\x30" + node_id.encode(),
+        "certificate": certificate_of(node_id),
         "serves": (node_id,),
         "forwards_for": (),
     }

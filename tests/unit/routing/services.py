@@ -138,6 +138,7 @@ def sheet_payload(
     values: dict[str, Any] = {
         "version": 1,
         "environment": "trial",
+        "prefix": authority.region[:2],
         "authority": authority.uscc,
         "issued_ms": ISSUED_MS,
         "implementations": entries,

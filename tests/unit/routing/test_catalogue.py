@@ -280,8 +280,8 @@ def test_an_authority_serves_an_item_while_its_sheet_says_so() -> None:
     assert view.served(ITEM, POLICE.uscc, until_ms) is None
     assert view.served(ITEM, CITY.uscc, NOW_MS) is None
     assert view.served("000720009000", POLICE.uscc, NOW_MS) is None
-    assert view.implementation(entry.code) == served, "cases in flight still find it"
-    assert view.implementation("nothing") is None
+    assert view.implementation(entry.code, "42") == served, "cases in flight still find it"
+    assert view.implementation("nothing", "42") is None
     assert view.at(ITEM, "420606", NOW_MS) == (served,)
     assert view.at(ITEM, "420600", NOW_MS) == ()
     assert view.implementations(ITEM, NOW_MS) == (served,)
@@ -315,17 +315,37 @@ def test_powers_are_those_of_the_implementation() -> None:
         ITEM, POLICE.uscc, NOW_MS
     )
     assert served is not None
-    assert served.powers_of(POLICE.uscc) == {Power.ACCEPT, Power.REVIEW, Power.DELIVER}
-    assert served.powers_of(CITY.uscc) == {Power.COLLECT, Power.DECIDE, Power.ISSUE}
-    assert served.powers_of(ZONE.uscc) == set()
+    assert served.powers_of(POLICE.uscc, "42") == {Power.ACCEPT, Power.REVIEW, Power.DELIVER}
+    assert served.powers_of(CITY.uscc, "42") == {Power.COLLECT, Power.DECIDE, Power.ISSUE}
+    assert served.powers_of(ZONE.uscc, "42") == set()
+
+
+@pytest.mark.spec("DI-4")
+def test_a_power_of_another_province_s_authority_is_held_by_nobody_else() -> None:
+    own = POLICE.uscc
+    powers = Powers(
+        collect=(f"43:{HUNAN_POLICE.uscc}",),
+        accept=f"43:{HUNAN_POLICE.uscc}",
+        **dict.fromkeys(("review", "decide", "issue", "deliver"), own),
+    )
+    entry = implementation(POLICE, powers=powers)
+    held = catalogue(VIEW, [items_of("42", item())], [(POLICE, entry)]).at(ITEM, "420606", NOW_MS)
+    assert held[0].powers_of(HUNAN_POLICE.uscc, "430100") == {Power.COLLECT, Power.ACCEPT}
+    assert held[0].powers_of(HUNAN_POLICE.uscc, "42") == set()
+    assert held[0].powers_of(HUNAN_POLICE.uscc, "44") == set()
+    unlisted = entry.model_copy(
+        update={"powers": powers.model_copy(update={"accept": f"44:{own}"})}
+    )
+    with pytest.raises(RefusedError, match="44:"):
+        sheet(VIEW, POLICE, unlisted)
 
 
 def test_any_window_collects_where_the_sheet_says_so() -> None:
     view = catalogue(VIEW, [items_of("42", item())], [(POLICE, implementation(POLICE))])
     served = view.served(ITEM, POLICE.uscc, NOW_MS)
     assert served is not None
-    assert served.powers_of(HUNAN_POLICE.uscc) == {Power.COLLECT}
-    assert served.powers_of(POLICE.uscc) == set(Power)
+    assert served.powers_of(HUNAN_POLICE.uscc, "43") == {Power.COLLECT}
+    assert served.powers_of(POLICE.uscc, "42") == set(Power)
 
 
 def test_each_province_says_what_an_item_is_there() -> None:

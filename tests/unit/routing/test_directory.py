@@ -226,9 +226,18 @@ def test_a_link_turned_round_is_the_same_link() -> None:
     assert "2 times" in refusal(changed(HUBEI, links=within))
 
 
-def test_two_nodes_do_not_share_a_certificate() -> None:
-    twin = node("420500", certificate=HUBEI.nodes[1].certificate)
-    assert "nodes.certificate" in refusal(changed(HUBEI, nodes=(*HUBEI.nodes, twin)))
+@pytest.mark.spec("DI-4")
+@pytest.mark.parametrize("prefix", ["42", "43"])
+def test_a_certificate_is_listed_only_for_the_node_it_names(prefix: str) -> None:
+    twin = node(f"{prefix}0500", certificate=HUBEI.nodes[1].certificate)
+    assert f"does not name {prefix}0500" in refusal(province(prefix, [twin]))
+
+
+def test_what_is_no_certificate_is_refused() -> None:
+    octets = sign(province("42", [node("420100", certificate=b"\x30")]))
+    with pytest.raises(RefusedError, match=r"X\.509") as caught:
+        open_directory(octets, anchor("42"))
+    assert caught.value.reason is Reason.KEY_MALFORMED
 
 
 MISFITS: dict[str, tuple[dict[str, Any], str]] = {
@@ -390,8 +399,9 @@ def test_the_view_finds_what_each_province_lists() -> None:
     assert view.environment == "trial"
     assert view.node("420600") == HUBEI.nodes[2]
     assert view.node("440100") is None
-    assert view.authority(uscc("420606")) == HUBEI.authorities[4]
-    assert view.authority(uscc("999999")) is None
+    assert view.authority(uscc("420606"), "420000") == HUBEI.authorities[4]
+    assert view.authority(uscc("420606"), "430000") is None
+    assert view.authority(uscc("999999"), "420000") is None
     region = view.region("430600")
     assert region is not None
     assert region.name == "地区430600"
@@ -488,7 +498,7 @@ def test_a_peer_presents_only_what_it_forwards_for(
 def test_the_trust_set_holds_every_key_and_its_version_rises() -> None:
     foreign = changed(HUNAN, keys=(key_entry("r", KeyUse.RECEIPT, "430100", "430100"),))
     view = merged(HUBEI, foreign)
-    record = view.trust.key(make_key("r").public.key_id)
+    record = view.trust.key(make_key("r").public.key_id, "430100")
     assert record is not None
     assert record.owner == "430100"
     assert len(view.trust.records) == len(HUBEI.keys) + 1
@@ -502,16 +512,22 @@ def test_what_is_out_of_date_is_named() -> None:
     assert view.stale(EXPIRES_MS + 1) == ("42", "43")
 
 
-def test_two_provinces_cannot_claim_the_same() -> None:
+@pytest.mark.spec("DI-4")
+def test_what_two_provinces_claim_is_two_things_and_takes_nothing_from_either() -> None:
     stolen = HUBEI.authorities[1].model_copy(update={"region": "430100", "node": "430100"})
-    with pytest.raises(RefusedError, match=stolen.uscc):
-        merged(HUBEI, changed(HUNAN, authorities=(*HUNAN.authorities, stolen)))
-    key = key_entry("receipt", KeyUse.RECEIPT, "430100", "430100")
-    with pytest.raises(RefusedError, match="registered for"):
-        merged(HUBEI, changed(HUNAN, keys=(key,)))
-    twin = node("430500", certificate=HUBEI.nodes[1].certificate)
-    with pytest.raises(RefusedError, match=r"nodes\.certificate"):
-        merged(HUBEI, province("43", [twin]))
+    key = key_entry("envelope", KeyUse.ENVELOPE, stolen.uscc, "430100")
+    claims = changed(HUNAN, authorities=(*HUNAN.authorities, stolen), keys=(key,))
+    view = merged(claims, HUBEI)
+    assert view.authority(stolen.uscc, "42") == HUBEI.authorities[1]
+    assert view.authority(stolen.uscc, "430600") == stolen
+    ours, theirs = view.trust.key(key.id, "420600"), view.trust.key(key.id, "430100")
+    assert ours is not None
+    assert (ours.owner, ours.node) == (uscc("420606"), "420600")
+    assert theirs is not None
+    assert theirs.node == "430100"
+
+
+def test_a_province_speaks_once() -> None:
     with pytest.raises(RefusedError, match="prefix"):
         merged(HUBEI, changed(HUBEI, version=2))
 

@@ -217,9 +217,9 @@ def test_a_jurisdiction_leads_to_the_one_or_to_an_option(
     region: str, who: tuple[AuthorityEntry, ...], *, leads: bool
 ) -> None:
     found = ask(region, *who, published=item(levels=("county", "city")))
-    assert leads_to(found, FANCHENG.uscc) is leads
-    assert not leads_to(found, CHANGSHA.uscc)
+    assert leads_to(found, FANCHENG.uscc, "42") is leads
+    assert not leads_to(found, CHANGSHA.uscc, "43")
 
 
 def test_a_question_about_the_basis_leads_to_nobody() -> None:
-    assert not leads_to(ask("420606", FANCHENG, kind="business"), FANCHENG.uscc)
+    assert not leads_to(ask("420606", FANCHENG, kind="business"), FANCHENG.uscc, "42")
