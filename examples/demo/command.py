@@ -28,7 +28,7 @@ from rich.table import Table
 
 from examples.demo.audit import audit, read_stores
 from examples.demo.desks import Desk, Office
-from examples.demo.federation import choose_suite, lay_down
+from examples.demo.federation import choose_suite, lay_down_demo
 from examples.demo.folder import claimed
 from examples.demo.processes import PROGRAM, NodeProcess, stop_all
 from examples.demo.report import paths_of, print_report
@@ -127,7 +127,7 @@ class Run:
             signing = choose_suite()
             self._say(f"通办演示 Tongban demo · 签名套件 suite {signing.told}")
             self._say("生成密钥、证书、目录与事项 making keys, certificates, directories …")
-            federation = lay_down(self.folder, signing.suite, small=self.small)
+            federation = lay_down_demo(self.folder, signing.suite, small=self.small)
             apis = {
                 node: await stack.enter_async_context(site.api())
                 for node, site in federation.sites.items()

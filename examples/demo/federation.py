@@ -9,7 +9,7 @@ else, in which an item is withdrawn; so its node will refuse what a window still
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from examples.demo.processes import free_ports
@@ -123,8 +123,8 @@ def choose_suite() -> Signing:
     return Signing(Suite.SM2_SM3, f"{Suite.SM2_SM3}（{provider.name}）")
 
 
-def lay_down(folder: Path, suite: Suite, *, small: bool) -> Federation:
-    """Make everything the nodes need; none of them runs yet.
+def lay_down_demo(folder: Path, suite: Suite, *, small: bool) -> Federation:
+    """Make the demo's nodes; none of them runs yet.
 
     Args:
         folder: The empty work folder.
@@ -132,7 +132,22 @@ def lay_down(folder: Path, suite: Suite, *, small: bool) -> Federation:
         small: Three nodes instead of eight.
     """
     plan = load_federation()
-    nodes = [node for node in plan.nodes if not small or node.id in SMALL]
+    if small:
+        plan = replace(plan, nodes=tuple(node for node in plan.nodes if node.id in SMALL))
+    federation = lay_down(folder, suite, plan)
+    _withdraw(plan, federation.sites, *WITHDRAWN, now_ms=SystemClock().now_ms())
+    return federation
+
+
+def lay_down(folder: Path, suite: Suite, plan: FederationPlan) -> Federation:
+    """Make everything the nodes of a plan need; none of them runs yet.
+
+    Args:
+        folder: The empty work folder.
+        suite: What everybody signs with.
+        plan: Who there is.
+    """
+    nodes = plan.nodes
     ports = free_ports(2 * len(nodes))
     now_ms = SystemClock().now_ms()
     sites = {node.id: Site(node, folder / "nodes" / node.id) for node in nodes}
@@ -259,7 +274,6 @@ def _publish_catalogue(
             (published / f"sheet-{authority.uscc}.json").write_bytes(octets)
     for site in sites.values():
         shutil.copytree(published, site.home / "catalogue")
-    _withdraw(plan, sites, *WITHDRAWN, now_ms=now_ms)
 
 
 def _withdraw(
