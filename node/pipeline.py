@@ -19,10 +19,12 @@ and leaves no trace in the store: a forger must not be able to use up an id.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
+from node.parts.intake import Intake, Large, check_sizes, large_parts
 from node.ports import Unit
 from node.recording import RETRY_AFTER_MS, Arrival, Recorder, next_hop
 from node.settlement import case_lock, message_lock, settle_unit
@@ -45,7 +47,7 @@ from protocol.frames import (
 from protocol.limits import (
     MAX_ENVELOPE_OCTETS,
     MAX_HOPS,
-    MAX_MESSAGE_OCTETS,
+    MAX_POST_FRAMES,
     MAX_POST_MESSAGES,
 )
 from protocol.reasons import Reason
@@ -60,7 +62,10 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.ports import Transport
     from protocol.bodies import Body
+    from protocol.envelope import Part
     from protocol.frames import Frame
+
+    Parts: TypeAlias = Mapping[str, Sequence[PartFrame]]
 
 PASS_ON_S = 5
 QUESTIONS = 8
@@ -84,6 +89,7 @@ class Pipeline:
         self._context = context
         self._transport = transport
         self._wake = wake
+        self._intake = Intake(context)
         self._recorder = Recorder(context)
         self._questions = asyncio.Semaphore(QUESTIONS)
 
@@ -104,7 +110,10 @@ class Pipeline:
                 "post refused", peer=peer, reason=refusal.reason.code, detail=refusal.detail
             )
             return write_frames([self._refuse_octets(octets, refusal)])
-        work = [self._take_message(peer, frame, parts) for frame, parts in messages]
+        # Each answer is one frame, but for the parts of a message that are wanted: bounded so that
+        # all answers fit.
+        most = (MAX_POST_FRAMES - len(frames)) // max(1, len(messages)) + 1
+        work = [self._take_message(peer, frame, parts, most) for frame, parts in messages]
         # The same question twice in one post is one question.
         asks = dict.fromkeys(frame for frame in frames if isinstance(frame, AskFrame))
         work += [self._take_ask(peer, frame) for frame in asks]
@@ -117,7 +126,7 @@ class Pipeline:
         return write_frames(frame for answer in answers for frame in answer)
 
     async def _take_message(
-        self, peer: str, frame: EnvelopeFrame, parts: Mapping[str, PartFrame]
+        self, peer: str, frame: EnvelopeFrame, parts: Parts, most: int
     ) -> list[Frame]:
         try:
             verified = self._verify(frame.octets)
@@ -131,8 +140,9 @@ class Pipeline:
         if failure is not None:
             _log.warning("not taken", peer=peer, message=reference.message_id, reason=failure.code)
             return [NotHereFrame(reference, failure)]
-        arrival = self._complete(Arrival(verified, frame.path), parts)
-        return [await self._admit(arrival)]
+        async with self._intake.alone(reference):
+            arrival = await self._complete(Arrival(verified, frame.path), parts)
+            return (await self._admit(arrival))[:most]
 
     # 2 verify
 
@@ -141,35 +151,42 @@ class Pipeline:
         trust = context.federation.directory.trust
         return verify_envelope(octets, context.rules, trust, context.clock.now_ms())
 
-    def _complete(self, arrival: Arrival, frames: Mapping[str, PartFrame]) -> Arrival:
-        """Bind the parts: all there and each equal to its digest, or the arrival is incomplete."""
-        verified, reference = arrival.verified, arrival.reference
-        parts: dict[str, bytes] = {}
-        octets = len(verified.octets) + sum(part.size for part in verified.envelope.parts)
-        if octets > MAX_MESSAGE_OCTETS:
-            fault = RefusedError(Reason.TOO_LARGE, f"{octets} octets in one message")
-            return Arrival(verified, arrival.path, fault=fault)
-        for part in verified.envelope.parts:
-            frame = frames.get(part.part_id)
-            if frame is None or frame.reference != reference:
-                wanted = WantedFrame(reference, part.part_id, 0)
-                return Arrival(verified, arrival.path, incomplete=wanted)
-            try:
-                check_part(verified, part, frame.octets)
-            except UnavailableError as trouble:
-                busy = BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
-                return Arrival(verified, arrival.path, incomplete=busy)
-            parts[part.part_id] = frame.octets
-        if len(frames) > len(parts):
-            busy = BusyFrame(reference, Reason.PART_UNEXPECTED, RETRY_AFTER_MS)
-            return Arrival(verified, arrival.path, incomplete=busy)
-        if verified.envelope.header.recipient.node != self._context.here:
-            return Arrival(verified, arrival.path, parts)
+    async def _complete(self, arrival: Arrival, frames: Parts) -> Arrival:
+        """Bind the parts: how far it is with them, and what is wrong with them."""
+        verified, limits = arrival.verified, self._context.parts
         try:
-            body = self._open(verified, parts)
+            check_sizes(verified.envelope, len(verified.octets), limits)
         except RefusedError as fault:
-            return Arrival(verified, arrival.path, parts, fault=fault)
-        return Arrival(verified, arrival.path, parts, body)
+            return replace(arrival, fault=fault)
+        names = {part.part_id for part in large_parts(verified.envelope, limits)}
+        try:
+            _check_listed(verified, frames)
+            pieces = {name: frames[name] for name in frames if name in names}
+            large = await self._intake.take(verified, pieces) if names else Large()
+            arrival = replace(arrival, large=large)
+            parts = {
+                part.part_id: _small(verified, part, frames[part.part_id])
+                for part in verified.envelope.parts
+                if part.part_id in frames and part.part_id not in names
+            }
+        except UnavailableError as trouble:
+            busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+            return replace(arrival, incomplete=busy)
+        absent = [
+            part.part_id
+            for part in verified.envelope.parts
+            if part.part_id not in parts and part.part_id not in names
+        ]
+        if absent and not large.under_way:
+            wanted = WantedFrame(arrival.reference, absent[0], 0)
+            return replace(arrival, incomplete=wanted)
+        arrival = replace(arrival, parts=parts)
+        if absent or verified.envelope.header.recipient.node != self._context.here:
+            return arrival
+        try:
+            return replace(arrival, body=self._open(verified, parts))
+        except RefusedError as fault:
+            return replace(arrival, fault=fault)
 
     def _open(self, verified: VerifiedEnvelope, parts: Mapping[str, bytes]) -> Body:
         envelope = verified.envelope
@@ -202,23 +219,25 @@ class Pipeline:
         me = directory.node(here)
         return None if me is not None and me.role == "hub" else Reason.NOT_FOR_US
 
-    async def _admit(self, arrival: Arrival) -> Frame:
-        """Record it (4) and route it (5); the frame to answer once that is durable."""
+    async def _admit(self, arrival: Arrival) -> list[Frame]:
+        """Record it (4) and route it (5); the frames to answer once that is durable."""
         header = arrival.verified.envelope.header
         for_us = header.recipient.node == self._context.here
         decide = self._recorder.decide_in if for_us else self._recorder.decide_transit
         keys = {message_lock(arrival.reference)}
         if for_us and header.case is not None:
             keys.add(case_lock(header.case.case_id))
+        if arrival.large.unasked:
+            keys.add("transfers")
         unit = Unit(lambda connection: decide(connection, arrival), frozenset(keys))
         try:
             admission = await self._context.store.run(unit)
         except UnavailableError as trouble:
-            return BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+            return [BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)]
         except Exception:  # noqa: BLE001 - logged; see below
             # A fault of ours about one message must not cost its neighbours their answers.
             _log.exception("admission failed", message=header.message_id, kind=header.kind)
-            return BusyFrame(arrival.reference, Reason.STORE_UNAVAILABLE, RETRY_AFTER_MS)
+            return [BusyFrame(arrival.reference, Reason.STORE_UNAVAILABLE, RETRY_AFTER_MS)]
         _log.info(
             "arrived",
             outcome=admission.outcome,
@@ -229,7 +248,8 @@ class Pipeline:
         )
         for peer in admission.wake:
             self._wake(peer)
-        return admission.answer
+        await self._intake.drop(admission.dropped)
+        return list(admission.answers)
 
     # receipts on their way back, and questions
 
@@ -278,7 +298,7 @@ class Pipeline:
         wanted = WantedFrame(reference, BODY_ID, 0)
         arrival = Arrival(verified, frame.path, incomplete=wanted, asked=True)
         if verified.envelope.header.recipient.node == self._context.here:
-            return [await self._admit(arrival)]
+            return await self._admit(arrival)
         try:
             known = await self._context.store.read(
                 lambda connection: find_message(connection, reference, Role.TRANSIT)
@@ -286,7 +306,7 @@ class Pipeline:
         except UnavailableError as trouble:
             return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
         if known is not None:
-            return [await self._admit(arrival)]
+            return await self._admit(arrival)
         return [await self._pass_on(arrival)]
 
     async def _pass_on(self, arrival: Arrival) -> Frame:
@@ -350,25 +370,49 @@ class Pipeline:
         return [BusyFrame(claimed, trouble.reason, RETRY_AFTER_MS)]
 
 
-def _bind_parts(
-    frames: Sequence[Frame],
-) -> list[tuple[EnvelopeFrame, dict[str, PartFrame]]]:
-    """Envelopes with the parts that follow them.
+def _check_listed(verified: VerifiedEnvelope, frames: Parts) -> None:
+    """Whether all that came is of this message, and its manifest lists it.
+
+    Raises:
+        UnavailableError: PART_UNEXPECTED.
+    """
+    listed = {part.part_id for part in verified.envelope.parts}
+    reference = verified.envelope.header.reference
+    for name, own in frames.items():
+        if name not in listed or any(frame.reference != reference for frame in own):
+            raise UnavailableError(Reason.PART_UNEXPECTED, "a part the manifest does not list")
+
+
+def _small(verified: VerifiedEnvelope, part: Part, frames: Sequence[PartFrame]) -> bytes:
+    """The octets of a small part, which travels whole.
+
+    Raises:
+        UnavailableError: PART_UNEXPECTED or PART_MISMATCH.
+    """
+    first, *more = frames
+    if more or first.offset:
+        raise UnavailableError(Reason.PART_UNEXPECTED, f"{part.part_id} in pieces")
+    check_part(verified, part, first.octets)
+    return first.octets
+
+
+def _bind_parts(frames: Sequence[Frame]) -> list[tuple[EnvelopeFrame, dict[str, list[PartFrame]]]]:
+    """Envelopes with the parts, or the pieces of parts, that follow them and name them.
 
     Raises:
         RefusedError: FRAME_MALFORMED or TOO_LARGE.
     """
-    messages: list[tuple[EnvelopeFrame, dict[str, PartFrame]]] = []
+    messages: list[tuple[EnvelopeFrame, dict[str, list[PartFrame]]]] = []
     asks = 0
     for index, frame in enumerate(frames):
         match frame:
             case EnvelopeFrame():
                 messages.append((frame, {}))
-            case PartFrame(part_id=part_id, offset=offset):
-                if not messages or offset != 0 or part_id in messages[-1][1]:
-                    detail = f"frame {index}: a part follows its envelope, whole and once"
+            case PartFrame(part_id=part_id):
+                if not messages:
+                    detail = f"frame {index}: a part follows its envelope"
                     raise RefusedError(Reason.FRAME_MALFORMED, detail)
-                messages[-1][1][part_id] = frame
+                messages[-1][1].setdefault(part_id, []).append(frame)
             case AskFrame():
                 asks += 1
             case ReceiptFrame():

@@ -3,7 +3,8 @@
 Everything here runs inside a unit of work: it reads, decides and returns rows, and the receipt is
 signed with the rest of its group before anything is written. The order of the questions is the
 order of the clauses: known already? expired? complete? its turn? does the case allow it? (EX-5 to
-EX-9, PA-1, CA-1.)
+EX-9, PA-1, CA-1.) Large parts come last: only a message that would be taken is asked for them
+(UP-2).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from node import cases
 from node.cases import CaseView, Party, Side
+from node.parts.intake import Large, opening
 from node.ports import Decision, Insert, Update
 from node.settlement import stored_header, take_effect
 from node.store import schema
@@ -24,7 +26,15 @@ from node.store.queries import (
     last_sequence,
     refused_number,
 )
-from node.store.rows import case_row, ended, errand_row, message_row, part_rows, sequence_row
+from node.store.rows import (
+    blob_rows,
+    case_row,
+    ended,
+    errand_row,
+    message_row,
+    part_rows,
+    sequence_row,
+)
 from protocol.bodies import CaseSubmit
 from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
@@ -63,7 +73,8 @@ class Arrival:
         parts: Octets by part id, each equal to its digest.
         body: The opened body; None where it is not for us or was not sent.
         fault: Why the body is refused, if it is.
-        incomplete: What to answer instead of taking it: parts are missing or damaged.
+        incomplete: What to answer instead of taking it: small parts are missing or damaged.
+        large: How far its large parts are, if it has any.
         asked: It came as a question of somebody by whose clock it has expired.
     """
 
@@ -73,6 +84,7 @@ class Arrival:
     body: Body | None = None
     fault: RefusedError | None = None
     incomplete: Frame | None = None
+    large: Large = field(default_factory=Large)
     asked: bool = False
 
     @property
@@ -86,15 +98,29 @@ class Arrival:
         sender = self.verified.envelope.header.sender
         return Party.at(sender.node, sender.authority)
 
+    @property
+    def resumed(self) -> bool:
+        """Whether only pieces came; the body, judged before, is judged again with the last."""
+        return self.large.under_way and self.body is None and self.fault is None
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of one arrival: the answer, the peers that now have work, a word."""
+    """What became of one arrival: the answer, the peers that now have work, a word.
 
-    answer: Frame
+    Attributes:
+        answers: Frames.
+        outcome: A word for the log.
+        wake: Peers for which new work was written.
+        inbox: Somebody finds it there.
+        dropped: Blobs that are nobody's any more.
+    """
+
+    answers: Sequence[Frame]
     outcome: str
     wake: frozenset[str] = frozenset()
     inbox: bool = False
+    dropped: Sequence[str] = ()
 
 
 class Recorder:
@@ -110,26 +136,37 @@ class Recorder:
         known = find_message(connection, arrival.reference, Role.IN)
         if known is not None:
             return self._again(connection, arrival, known, now_ms)
-        if arrival.verified.envelope.header.expires_ms <= now_ms:
-            if not arrival.asked:
-                # By its bearer's clock it lives, by ours it does not: one of the two is wrong.
-                busy = BusyFrame(arrival.reference, Reason.CLOCK_SKEW, RETRY_AFTER_MS)
-                return _answered(busy, "expired by our clock only")
-            refusal = RefusedError(Reason.EXPIRED, "not recorded before it expired")
-            return self._refuse(connection, arrival, refusal, now_ms)
+        late = self._late(connection, arrival, now_ms)
+        if late is not None:
+            return late
         if arrival.incomplete is not None and arrival.fault is None:
             return _answered(arrival.incomplete, "incomplete")
         try:
             expected = self._expected(connection, arrival)
             if expected is not None:
                 return _answered(WaitingFrame(arrival.reference, expected), "gap")
-            effects = self._effects(connection, arrival, now_ms)
+            effects = [] if arrival.resumed else self._effects(connection, arrival, now_ms)
+            if arrival.large.missing:
+                return self._want(connection, arrival, now_ms)
         except RefusedError as refusal:
             return self._refuse(connection, arrival, refusal, now_ms)
         except UnavailableError as trouble:
             busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
             return _answered(busy, trouble.reason.code)
         return self._accept(connection, arrival, effects, now_ms)
+
+    def _late(
+        self, connection: Connection, arrival: Arrival, now_ms: int
+    ) -> Decision[Admission] | None:
+        """What is answered to an expired one (EX-9)."""
+        if arrival.verified.envelope.header.expires_ms > now_ms:
+            return None
+        if not arrival.asked:
+            # By its bearer's clock it lives, by ours it does not: one of the two is wrong.
+            busy = BusyFrame(arrival.reference, Reason.CLOCK_SKEW, RETRY_AFTER_MS)
+            return _answered(busy, "expired by our clock only")
+        refusal = RefusedError(Reason.EXPIRED, "not recorded before it expired")
+        return self._refuse(connection, arrival, refusal, now_ms)
 
     def _again(
         self, connection: Connection, arrival: Arrival, known: MessageRow, now_ms: int
@@ -162,7 +199,7 @@ class Recorder:
         def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(renewed, signatures[0])
             row = Update(schema.message, known.key, {"receipt": octets})
-            return [row], Admission(ReceiptFrame(octets), "duplicate, receipt renewed")
+            return [row], Admission([ReceiptFrame(octets)], "duplicate, receipt renewed")
 
         return Decision(conclude, [_request(renewed)])
 
@@ -278,10 +315,12 @@ class Recorder:
             rows = [
                 _row(arrival, Role.IN, now_ms, **end),
                 *part_rows(arrival.reference, Role.IN, arrival.parts),
+                *blob_rows(arrival.reference, Role.IN, arrival.large.blobs),
+                *arrival.large.settled(),
                 *consumed,
                 *effects,
             ]
-            return rows, Admission(ReceiptFrame(octets), "received", inbox=True)
+            return rows, Admission([ReceiptFrame(octets)], "received", inbox=True)
 
         return Decision(conclude, [_request(receipt)])
 
@@ -300,12 +339,14 @@ class Recorder:
 
         def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(receipt, signatures[0])
-            admission = Admission(ReceiptFrame(octets), f"refused {refusal.reason.code}")
+            outcome = f"refused {refusal.reason.code}"
             if not record:
-                return [], admission
+                return [], Admission([ReceiptFrame(octets)], outcome)
             end = ended(Standing.REFUSED, octets, now_ms)
             end |= {"reason": refusal.reason.number, "detail": refusal.detail}
-            return [_row(arrival, Role.IN, now_ms, **end), *consumed], admission
+            rows = [_row(arrival, Role.IN, now_ms, **end), *arrival.large.settled(), *consumed]
+            dropped = [blob.name for blob in arrival.large.blobs.values()]
+            return rows, Admission([ReceiptFrame(octets)], outcome, dropped=dropped)
 
         return Decision(conclude, [_request(receipt)])
 
@@ -323,6 +364,17 @@ class Recorder:
             last += 1
         return [sequence_row(case_id, sender, Role.IN, last)]
 
+    def _want(self, connection: Connection, arrival: Arrival, now_ms: int) -> Decision[Admission]:
+        """It would be taken: ask for its large parts, as far as there is room for them.
+
+        Raises:
+            UnavailableError: PART_QUOTA or STORE_UNAVAILABLE.
+        """
+        limits, large, peer = self._context.parts, arrival.large, arrival.path[-1]
+        rows = opening(connection, limits, peer, arrival.reference, large, now_ms)
+        admission = Admission(large.wanted(arrival.reference), "large parts wanted")
+        return Decision(lambda _signatures: (rows, admission))
+
     def decide_transit(self, connection: Connection, arrival: Arrival) -> Decision[Admission]:
         """A message for somebody else: into our custody and the next hop's outbox."""
         now_ms = self._context.clock.now_ms()
@@ -338,11 +390,19 @@ class Recorder:
             peer = next_hop(self._context, header.recipient.node, arrival.path)
         except UnavailableError as trouble:
             return _answered(NotHereFrame(arrival.reference, trouble.reason), trouble.reason.code)
+        try:
+            if arrival.large.missing:
+                return self._want(connection, arrival, now_ms)
+        except UnavailableError as trouble:
+            busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+            return _answered(busy, trouble.reason.code)
         waiting = {"upstream": arrival.path[-1], "standing": Standing.QUEUED.value}
         size = len(arrival.verified.octets) + sum(map(len, arrival.parts.values()))
         rows: list[Row] = [
             _row(arrival, Role.TRANSIT, now_ms, **waiting),
             *part_rows(arrival.reference, Role.TRANSIT, arrival.parts),
+            *blob_rows(arrival.reference, Role.TRANSIT, arrival.large.blobs),
+            *arrival.large.settled(),
             errand_row(header, Role.TRANSIT, peer, now_ms, size),
         ]
         return self._take_custody(arrival, rows, frozenset({peer}), now_ms, f"custody for {peer}")
@@ -359,7 +419,7 @@ class Recorder:
 
         def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(receipt, signatures[0])
-            return rows, Admission(ReceiptFrame(octets), outcome, wake)
+            return rows, Admission([ReceiptFrame(octets)], outcome, wake)
 
         return Decision(conclude, [_request(receipt)])
 
@@ -394,7 +454,7 @@ def next_hop(context: NodeContext, to_node: str, path: tuple[str, ...]) -> str:
 
 
 def _answered(answer: Frame, outcome: str) -> Decision[Admission]:
-    return Decision(lambda _signatures: ([], Admission(answer, outcome)))
+    return Decision(lambda _signatures: ([], Admission([answer], outcome)))
 
 
 def _request(receipt: Receipt) -> SigningRequest:

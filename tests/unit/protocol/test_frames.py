@@ -144,7 +144,7 @@ def test_a_post_has_its_bounds() -> None:
     assert refusal(filler + framed(b"\3x")).reason is Reason.TOO_LARGE
 
 
-@pytest.mark.spec("LI-2")
+@pytest.mark.spec("LI-7")
 @pytest.mark.parametrize(
     ("frame", "limit"),
     [
