@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
 from node.store import schema
 from node.store.query import Query, columns, given
@@ -60,7 +60,7 @@ def find_transfers(connection: Connection, blobs: Sequence[str]) -> dict[str, Tr
     return {row.blob: TransferRow(*row) for row in rows}
 
 
-_SUM: Final[Select[Any]] = select(func.count(), func.sum(schema.transfer.c.size)).select_from(
+_SUM: Final[Any] = select(func.count(), func.sum(schema.transfer.c.size)).select_from(
     schema.transfer
 )
 _OF_ALL: Final = Query(_SUM, UnderWay.of)
