@@ -7,66 +7,23 @@ code.
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import protocol.limits
 from protocol.bodies import KINDS
 from protocol.lifecycle import LIFECYCLE, CaseState
-from protocol.reasons import Reason
-from tools import spec_examples
+from tools import spec_examples, spec_tables
 from tools.spec_index import chapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
-_UNITS: Final = {"KIB", "MIB", "GIB"}
 _NOTE: Final = (
     "<!-- made by tools/generated.py from the code; change the code, then `make docs` -->"
 )
-
-
-def reasons() -> list[str]:
-    """The closed list of reasons as a table."""
-    lines = [
-        "| no. | code | | clause | 含义 | means | 处理 | remedy |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for reason in Reason:
-        kind = "final" if reason.final else "transient"
-        lines.append(
-            f"| {reason.number} | `{reason.code}` | {kind} | {reason.clause} "
-            f"| {reason.chinese} | {reason.english} | {reason.chinese_remedy} | {reason.remedy} |"
-        )
-    return lines
-
-
-def limits() -> list[str]:
-    """The constants of `protocol.limits`: value, and the text that stands under them."""
-    lines = ["| constant | value | |", "|---|---|---|"]
-    names: list[str] = []
-    for node in ast.parse(Path(protocol.limits.__file__).read_text(encoding="utf-8")).body:
-        match node:
-            case ast.AnnAssign(target=ast.Name(id=name)) if name not in _UNITS:
-                names.append(name)
-            case ast.Expr(value=ast.Constant(value=str(text))):
-                shown = "<br>".join(f"`{name}`" for name in names)
-                values = "<br>".join(grouped(getattr(protocol.limits, name)) for name in names)
-                if names:
-                    lines.append(f"| {shown} | {values} | {' '.join(text.split())} |")
-                names.clear()
-            case _:
-                pass
-    return lines
-
-
-def grouped(number: int) -> str:
-    """A number as the specification writes it: five digits and more in groups of three."""
-    return f"{number:,}".replace(",", " ") if number >= 10_000 else str(number)  # noqa: PLR2004
 
 
 def lifecycle() -> str:
@@ -90,16 +47,7 @@ def lifecycle() -> str:
     lines += [
         "```",
         "",
-        "| state | kind | power | next | 依据 ground |",
-        "|---|---|---|---|---|",
-    ]
-    for row in moves:
-        powers = "、".join(f"{power.chinese} {power.value}" for power in sorted(row.powers))
-        lines.append(
-            f"| {row.state.chinese} {row.state.value} | {chinese[row.kind]} `{row.kind}` "
-            f"| {powers} | {row.after.chinese} {row.after.value} | {row.ground} |"
-        )
-    lines += [
+        *spec_tables.lifecycle(),
         "",
         f"`case.void` ({chinese['case.void']}) is taken in every state and changes none.",
         "",
@@ -108,9 +56,14 @@ def lifecycle() -> str:
 
 
 BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
-    "reasons": reasons,
-    "limits": limits,
+    "reasons": spec_tables.reasons,
+    "limits": spec_tables.limits,
+    "kinds": spec_tables.kinds,
+    "lifecycle-table": spec_tables.lifecycle,
+    "members-items": spec_tables.items,
+    "members-sheet": spec_tables.sheet,
     "example-envelope": spec_examples.envelope,
+    "example-case-id": spec_examples.case_id,
     "signature-template": spec_examples.template,
     "signature-uris": spec_examples.identifiers,
     "example-signature": spec_examples.signature,

@@ -6,6 +6,7 @@ an example that no verifier would take cannot be printed.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +23,7 @@ from protocol.envelope import (
     Sender,
     write_content,
 )
-from protocol.identifiers import case_id_of, make_uuid7, uscc_check
+from protocol.identifiers import case_id_of, make_uuid7, uscc_check, uuid_octets
 from signing.keys import KeyUse
 from signing.profile import DIGEST_URI, SIGNATURE_URI, attach, signed_info
 from signing.suites import PrivateKey, Suite, digest, private_key_from_entropy
@@ -187,3 +188,17 @@ def signature() -> list[str]:
         "",
         *_fenced(_hex(value)),
     ]
+
+
+def case_id() -> list[str]:
+    """Chapter 12: the id of the case that a message opens."""
+    opener = make_uuid7(NOON_MS - 3_600_000, bytes(range(10)))
+    authority = authority_of(WUHAN)
+    drawn = hashlib.sha256(b"TONGBAN-CASE-1\0" + authority.encode() + uuid_octets(opener)).digest()
+    rows = [
+        f"From.authority  {authority}",
+        f"MessageId       {opener}",
+        f"d               {drawn.hex()}",
+        f"case id         {case_id_of(authority, opener)}",
+    ]
+    return _fenced(iter(rows))

@@ -136,6 +136,7 @@ async def test_nobody_gets_in_without_the_token(homes: Homes) -> None:
         assert (await desk.get("/v1/cases")).json["cases"] == []
 
 
+@pytest.mark.spec("CA-4")
 @in_loop
 async def test_what_is_not_there_is_told_as_a_problem(homes: Homes) -> None:
     async with serving(homes) as (desk, _, _):
@@ -277,6 +278,7 @@ def material(part: str) -> Json:
     }
 
 
+@pytest.mark.spec("CT-4")
 @in_loop
 async def test_what_a_rule_refuses_is_not_filed(homes: Homes) -> None:
     async with serving(homes) as (desk, _, _):
@@ -323,6 +325,7 @@ async def test_a_repeated_request_gets_its_answer_although_the_world_has_changed
         assert (await desk.post("/v1/cases", body, "after")).problem == "item-not-served"
 
 
+@pytest.mark.spec("CA-1")
 @in_loop
 async def test_a_step_the_case_does_not_allow_is_refused(homes: Homes) -> None:
     async with serving(homes) as (desk, _, _):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,7 @@ def planned(
         return None
 
 
+@pytest.mark.spec("RT-4", "RT-6", "RT-7", "RT-8")
 @given(journeys())
 def test_every_route_keeps_every_rule(
     journey: tuple[Directory, str, str, frozenset[str], tuple[str, ...]],
@@ -97,6 +99,7 @@ def test_every_route_keeps_every_rule(
             assert nodes[1] in directory.hubs(here), "nobody goes round their own hub"
 
 
+@pytest.mark.spec("RT-11")
 @given(journeys())
 def test_the_order_is_fixed_and_what_is_down_comes_last(
     journey: tuple[Directory, str, str, frozenset[str], tuple[str, ...]],

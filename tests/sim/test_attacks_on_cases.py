@@ -14,15 +14,17 @@ from sqlalchemy import Engine, event
 from node.cases import Side
 from node.context import Federation
 from node.outgoing import Draft
+from node.settlement import stored_header
 from node.store.queries import Role, find_by_id, find_case
-from protocol.bodies import CaseReceived, CaseVoid
+from protocol.bodies import CaseCorrect, CaseReceived, CaseSupplement, CaseVoid, Problem
 from protocol.envelope import CaseReference
+from protocol.errors import RefusedError
 from protocol.frames import BusyFrame
 from protocol.identifiers import case_id_of
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from signing.keys import KeyUse
-from tests.samples import CLERK, OFFICER
+from tests.samples import CLERK, FORM, OFFICER
 from tests.sim.agents import SALT
 from tests.sim.craft import PING, Message, Signed, only, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, WUHAN
@@ -67,6 +69,7 @@ def losing_answers(peer: Handler) -> Handler:
     return answer
 
 
+@pytest.mark.spec("CA-5")
 def test_a_case_id_belongs_to_the_message_that_opens_the_case(tmp_path: Path) -> None:
     """Case ids pass hubs in the clear: whoever sees one cannot open a case under it first."""
 
@@ -104,6 +107,7 @@ def test_what_is_no_case_message_uses_up_no_number_of_a_case(tmp_path: Path) -> 
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("CA-9", "CA-11")
 def test_a_void_hides_no_step_that_is_still_on_its_way(tmp_path: Path) -> None:
     """Its receipts lost, the collecting end voids a number; both ends see the same case."""
 
@@ -126,6 +130,67 @@ def test_a_void_hides_no_step_that_is_still_on_its_way(tmp_path: Path) -> None:
         assert await handling.standing(step) == "received"
         assert await state(collecting, filed, Side.COLLECT) == "received"
         assert await state(handling, filed, Side.HANDLE) == "received"
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("CA-10", "CA-11", "CA-12")
+def test_a_step_that_overtakes_the_receipt_says_what_it_has_seen(tmp_path: Path) -> None:
+    """The submission's receipt is lost on its way; the authority's own step proves the same."""
+
+    async def scene(stage: Stage) -> None:
+        collecting, handling = stage.node(WUHAN), stage.node(EZHOU)
+        collecting.reaches(handling)
+        handling.reaches(collecting)
+        collecting.peers[EZHOU] = losing_answers(collecting.peers[EZHOU])
+        ours, theirs = operator(WUHAN).authority, operator(EZHOU)
+        filed = await collecting.file(Draft(ours, submission(EZHOU), recipient=theirs))
+        await collecting.run()
+        await handling.run()
+        await sleep(3)
+        assert await state(handling, filed, Side.HANDLE) == "submitted"
+        assert await state(collecting, filed, Side.COLLECT) == "new"
+        taken = CaseReceived(SALT, OFFICER, received_ms=1)
+        step = await handling.file(Draft(theirs.authority, taken, case_id=filed.case_id))
+        assert await state(handling, filed, Side.HANDLE) == "received"
+        header = stored_header(await handling.row(step.message))
+        assert header.in_reply_to == filed.message.message_id
+        await sleep(3)
+        assert await collecting.standing(filed) == "queued"
+        assert await state(collecting, filed, Side.COLLECT) == "received"
+        # The receipt, when it comes at last, moves nothing a second time.
+        collecting.reaches(handling)
+        await sleep(600)
+        assert await collecting.standing(filed) == "received"
+        assert await state(collecting, filed, Side.COLLECT) == "received"
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("CA-13")
+def test_the_collecting_end_takes_one_step_at_a_time(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        collecting, handling = stage.node(WUHAN), stage.node(EZHOU)
+        collecting.reaches(handling)
+        handling.reaches(collecting)
+        ours, theirs = operator(WUHAN).authority, operator(EZHOU)
+        filed = await collecting.file(Draft(ours, submission(EZHOU), recipient=theirs))
+        await collecting.run()
+        await handling.run()
+        await sleep(3)
+        for body in (
+            CaseReceived(SALT, OFFICER, received_ms=1),
+            CaseCorrect(SALT, OFFICER, (Problem("material", "sfz", "模糊", "重拍"),), due_ms=1),
+        ):
+            await handling.file(Draft(theirs.authority, body, case_id=filed.case_id))
+        await sleep(3)
+        collecting.peers[EZHOU] = silence
+        more = Draft(ours, CaseSupplement(SALT, CLERK, form=FORM), case_id=filed.case_id)
+        await collecting.file(more)
+        with pytest.raises(RefusedError, match="still on its way"):
+            await collecting.file(more)
+        void = Draft(ours, CaseVoid(SALT, CLERK, "空号"), case_id=filed.case_id)
+        assert (await collecting.file(void)).sequence == 3
 
     play(tmp_path, scene)
 

@@ -141,6 +141,7 @@ def test_a_peer_that_is_away_is_probed_lightly_and_not_forgotten(tmp_path: Path)
     play(scene)
 
 
+@pytest.mark.spec("RT-9", "RT-12")
 def test_while_the_direct_link_is_down_the_hub_takes_it(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path) as w:

@@ -92,6 +92,7 @@ def assert_in_step(scope: list[etree._Element], definition: etree._Element, cls:
             assert_type_says_shape(named(scope, "simpleType", type_name), slot.content)
 
 
+@pytest.mark.spec("BO-1")
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_schema_and_class_say_the_same(kind: Kind) -> None:
     path = schemas.FOLDER / f"{kind.name.replace('.', '-')}.xsd"
@@ -102,6 +103,7 @@ def test_schema_and_class_say_the_same(kind: Kind) -> None:
     assert_in_step([root, COMMON], element, kind.body)
 
 
+@pytest.mark.spec("BO-8", "BO-9")
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_body_begins_with_salt_and_actor(kind: Kind) -> None:
     assert [slot.element for slot in plan_of(kind.body)][:2] == ["salt", "actor"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from node.cases import Party, Side, advance, open_case
 from node.context import Federation
 from node.outgoing import Draft, Filed
-from node.store.queries import Role, find_case, find_message, last_sequence
+from node.store.queries import Role, find_case, find_message, find_parts, last_sequence
 from protocol.bodies import Basis, CaseAccept, CaseReceived, CaseSubmit, CaseVoid, Delivery
 from protocol.bodies.plan import leaves
 from protocol.envelope import Address, CaseReference, Header, Sender
@@ -31,6 +32,8 @@ from tests.unit.node.test_pipeline import at, present
 from tests.unit.routing.provinces import uscc
 
 if TYPE_CHECKING:
+    from node.outgoing import Outcome
+    from node.store.queries import MessageRow
     from protocol.bodies import Body
     from tests.sim.world import SimNode
 
@@ -79,6 +82,14 @@ async def consumed(node: SimNode) -> int:
     return await node.read(lambda c: last_sequence(c, CASE, Party.at(WUHAN, uscc(WUHAN)), Role.IN))
 
 
+async def sent(node: SimNode, outcome: Outcome) -> MessageRow:
+    """What a node holds of a message it filed."""
+    assert isinstance(outcome, Filed)
+    row = await node.read(lambda c: find_message(c, outcome.message, Role.OUT))
+    assert row is not None
+    return row
+
+
 def test_a_gap_waits_and_holds_nothing(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         early = say(CaseVoid(SALT, CLERK, "空号"), 2, number=2)
@@ -119,6 +130,7 @@ def test_a_refused_number_is_consumed_and_the_next_one_is_taken(at: Any) -> None
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("CA-2")
 def test_the_window_may_not_sign_for_the_authority(at: Any) -> None:
     """收件不是受理: what starts the clock is signed by the handling authority alone."""
 
@@ -132,6 +144,7 @@ def test_the_window_may_not_sign_for_the_authority(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("CA-8")
 def test_the_authority_does_not_supplement_for_the_window() -> None:
     """Any window may collect this item, the authority's own too; not in a case of another's."""
     powers = SAMPLE.implementation(EZHOU).powers_of(uscc(EZHOU), EZHOU)
@@ -158,6 +171,7 @@ def test_the_authority_does_not_supplement_for_the_window() -> None:
     assert refused.value.reason is Reason.POWER_LACKING
 
 
+@pytest.mark.spec("CT-1", "CT-2", "CT-3")
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
@@ -183,6 +197,7 @@ def test_what_nobody_serves_is_refused_by_name(
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("BO-4")
 def test_a_body_of_another_kind_is_refused(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = say(submit(), 1, kind="case.void")
@@ -192,6 +207,7 @@ def test_a_body_of_another_kind_is_refused(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("CA-3")
 def test_a_step_in_a_case_nobody_knows_is_refused(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = say(CaseReceived(SALT, OFFICER, DONE_MS), 1)
@@ -224,6 +240,17 @@ def test_a_later_number_that_expired_first_is_skipped_when_its_turn_comes(at: An
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("CA-7")
+def test_a_case_is_submitted_once(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        await present(node, WUHAN, say(submit(), 1).post())
+        receipt = receipt_in(await present(node, WUHAN, say(submit(), 2, number=2).post()))
+        assert receipt.reason is Reason.WRONG_STATE
+        assert await state_of(node) == "submitted"
+
+    at(EZHOU, scene)
+
+
 @pytest.mark.spec("TR-6")
 def test_a_case_the_catalogue_here_cannot_place_waits(at: Any) -> None:
     async def scene(node: SimNode) -> None:
@@ -240,6 +267,19 @@ def test_a_case_the_catalogue_here_cannot_place_waits(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("BO-8")
+def test_every_body_of_a_node_has_a_salt_of_its_own(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        assert node.engine is not None
+        rows = [await sent(node, await node.engine.ping(EZHOU)) for _ in range(3)]
+        held = await node.read(lambda c: find_parts(c, rows))
+        bodies = [parts["body"].decode() for parts in held.values()]
+        salts = {re.findall("<salt>([0-9a-f]{32})</salt>", body)[0] for body in bodies}
+        assert len(salts) == 3
+
+    at(WUHAN, scene)
+
+
 @pytest.mark.spec("EN-13")
 def test_an_envelope_says_nothing_of_what_its_body_says(at: Any) -> None:
     """Hubs read envelopes: no name, number, item or address of the body stands in one."""
@@ -248,17 +288,14 @@ def test_an_envelope_says_nothing_of_what_its_body_says(at: Any) -> None:
         assert node.engine is not None
         body = submit()
         draft = Draft(uscc(WUHAN), body, recipient=Address(EZHOU, uscc(EZHOU)))
-        filed = await node.engine.file(draft)
-        assert isinstance(filed, Filed)
-        row = await node.read(lambda c: find_message(c, filed.message, Role.OUT))
-        assert row is not None
-        shown = row.envelope.decode()
+        shown = (await sent(node, await node.engine.file(draft))).envelope.decode()
         told = {str(leaf.value) for leaf in leaves(body)} - {EZHOU, uscc(EZHOU)}
         assert {value for value in told if len(value) > 2 and value in shown} == set()
 
     at(WUHAN, scene)
 
 
+@pytest.mark.spec("CA-5")
 def test_nobody_opens_a_case_under_an_id_that_is_not_his(at: Any) -> None:
     """Case ids travel in the clear; whoever saw one must not be able to take it."""
 

@@ -220,6 +220,7 @@ def test_a_forwarder_proves_the_hand_over_and_shows_no_papers(hub: Node) -> None
     assert one.outcome is ReceiptType.RECEIVED
 
 
+@pytest.mark.spec("CA-4")
 def test_nothing_here(wuhan: Node) -> None:
     with pytest.raises(RefusedError) as caught:
         wuhan.case()

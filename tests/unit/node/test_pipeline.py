@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from node.store import schema
 from node.store.queries import Role, find_message, queue_lengths
+from protocol.envelope import CaseReference
 from protocol.frames import (
     AskFrame,
     BusyFrame,
@@ -21,6 +22,7 @@ from protocol.frames import (
     WantedFrame,
     write_frames,
 )
+from protocol.identifiers import make_uuid7
 from protocol.limits import (
     MAX_CLOCK_SKEW_MS,
     MAX_ENVELOPE_OCTETS,
@@ -333,6 +335,7 @@ def test_a_missing_or_damaged_part_is_asked_for_never_refused(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-2", "RT-10")
 def test_a_peer_presents_only_what_it_may(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         theirs = ping(XIANGYANG, EZHOU)
@@ -345,6 +348,7 @@ def test_a_peer_presents_only_what_it_may(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("RT-3")
 def test_a_node_that_sees_itself_on_the_path_says_so(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(XIANGYANG, WUHAN).via(HUB, HUNAN)
@@ -361,6 +365,7 @@ def test_a_node_that_sees_itself_on_the_path_says_so(at: Any) -> None:
     at(HUB, scene)
 
 
+@pytest.mark.spec("RT-1")
 def test_only_a_hub_forwards(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         answer = only(await present(node, WUHAN, ping(WUHAN, XIANGYANG).post()))
@@ -383,6 +388,20 @@ def test_a_hub_takes_custody_which_is_no_receipt_of_the_destination(at: Any) -> 
     at(HUB, scene)
 
 
+@pytest.mark.spec("BO-7")
+def test_a_hub_looks_at_no_body(at: Any) -> None:
+    async def scene(node: SimNode) -> None:
+        # A ping's body, said to be a case.void: its destination will refuse it.
+        case = CaseReference(make_uuid7(START_MS, bytes(10)), 1)
+        bent = Message(WUHAN, XIANGYANG, kind="case.void", case=case, key_use=KeyUse.ENVELOPE)
+        message = sign(bent, SAMPLE.keyrings[WUHAN])
+        receipt = receipt_in(await present(node, WUHAN, message.post()))
+        assert (receipt.type, receipt.issuer) == (ReceiptType.CUSTODY, HUB)
+
+    at(HUB, scene)
+
+
+@pytest.mark.spec("RT-5")
 def test_an_authority_that_is_not_here_is_refused_by_name(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(to_authority=uscc(XIANGYANG))

@@ -69,11 +69,13 @@ def refusal(act: Callable[[], object]) -> RefusedError:
 # --- there and back
 
 
+@pytest.mark.spec("BO-1")
 @pytest.mark.parametrize("body", BODIES, ids=label)
 def test_a_body_survives_the_wire(body: Body) -> None:
     assert decode_body(encode_body(body), SCHEMAS) == body
 
 
+@pytest.mark.spec("BO-2")
 @pytest.mark.parametrize("body", BODIES, ids=label)
 def test_the_wire_form_is_its_own_canonical_form(body: Body) -> None:
     octets = encode_body(body)
@@ -121,6 +123,7 @@ def test_the_names_the_specification_gives() -> None:
     assert (kind_of(PING).chinese, kind_of(PING).element) == ("连通测试", "Ping")
 
 
+@pytest.mark.spec("BO-3")
 @pytest.mark.parametrize("name", ["case.unheard-of", "", "㊙" * 400])
 def test_an_unknown_kind_is_refused(name: str) -> None:
     assert refusal(partial(kind_named, name)).reason is Reason.KIND_UNKNOWN
@@ -163,6 +166,7 @@ def test_what_no_reader_takes(octets: bytes, reason: Reason, detail: str) -> Non
     assert detail in caught.detail
 
 
+@pytest.mark.spec("BO-1", "BO-5")
 @pytest.mark.parametrize(
     ("octets", "detail"),
     [
@@ -238,6 +242,7 @@ def test_a_reader_names_element_line_and_rule(octets: bytes, detail: str) -> Non
     assert caught.detail == detail
 
 
+@pytest.mark.spec("BO-6")
 def test_white_space_between_elements_is_allowed_and_counts_lines() -> None:
     indented = encode_body(PING).replace(b"><", b">\n<")
     assert decode_body(indented, SCHEMAS) == PING
@@ -246,6 +251,7 @@ def test_white_space_between_elements_is_allowed_and_counts_lines() -> None:
     assert caught.detail == "Ping/note, line 8: not in the required form"
 
 
+@pytest.mark.spec("BO-6")
 def test_prefixes_are_another_spelling_of_the_same_body() -> None:
     text = encode_body(PING).decode()
     prefixed = text.replace("<", "<t:").replace("<t:/", "</t:").replace("xmlns=", "xmlns:t=")
@@ -307,6 +313,7 @@ def test_a_writer_names_the_field_and_what_to_write(body: Body, detail: str) -> 
     assert caught.detail.startswith(detail)
 
 
+@pytest.mark.spec("BO-2")
 def test_a_body_has_a_largest_size() -> None:
     form = tuple(Field(f"f{number}", "文" * 4000) for number in range(6))
     caught = refusal(partial(encode_body, replace(SUBMIT, form=form)))
@@ -320,6 +327,7 @@ BAD_IDENTITY: Final = replace(WIDOW, certificate=Certificate("111", "42060619480
 BAD_COMPANY: Final = replace(COMPANY, certificate=Certificate("uscc", "91420606MA49000000"))
 
 
+@pytest.mark.spec("BO-11", "BO-12", "BO-13", "BO-14", "BO-15", "BO-16", "BO-17", "BO-18", "BO-19")
 @pytest.mark.parametrize(
     ("body", "paths"),
     [
@@ -382,6 +390,7 @@ def without(body: Body, element: str) -> bytes:
     return etree.tostring(root, method="c14n", exclusive=True)
 
 
+@pytest.mark.spec("BO-18")
 @pytest.mark.parametrize("element", ["ground", "explanation", "remedy"])
 @pytest.mark.parametrize("body", [REFUSE, REJECT], ids=lambda body: body.kind)
 def test_a_refusal_from_the_wire_without_ground_reasons_or_remedy_is_not_read(
@@ -397,6 +406,7 @@ def test_the_samples_break_no_rule(body: Body) -> None:
     assert faults_of(body) == ()
 
 
+@pytest.mark.spec("BO-11")
 def test_other_certificates_are_not_held_to_check_digits() -> None:
     person = Person("natural", "Anna Beispiel", Certificate("414", "C01X00T47"))
     assert faults_of(replace(SUBMIT, applicant=person)) == ()
@@ -405,6 +415,7 @@ def test_other_certificates_are_not_held_to_check_digits() -> None:
 # --- references to parts
 
 
+@pytest.mark.spec("BO-10")
 def test_references_must_be_materials_of_the_manifest() -> None:
     assert list(references_of(SUBMIT)) == [
         ("agent.powerOfAttorney", "m1"),
@@ -420,6 +431,7 @@ def test_references_must_be_materials_of_the_manifest() -> None:
         )
 
 
+@pytest.mark.spec("BO-10")
 def test_a_body_is_not_its_own_material() -> None:
     body = replace(SUPPLEMENT, materials=(replace(SUBMIT.materials[1], part="body"),))
     assert "materials[0].part" in refusal(partial(check_references, body, ["body"])).detail

@@ -117,12 +117,14 @@ def test_a_check_character_needs_17_proper_characters(body: str) -> None:
 
 
 # The examples of GB 11643-1999.
+@pytest.mark.spec("BO-11")
 @pytest.mark.parametrize("number", ["11010519491231002X", "440524188001010014"])
 def test_the_check_character_of_an_identity_number(number: str) -> None:
     assert identity_check(number[:17]) == number[17]
     assert is_identity_number(number)
 
 
+@pytest.mark.spec("BO-11")
 @pytest.mark.parametrize(
     "number",
     [

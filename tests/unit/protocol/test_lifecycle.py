@@ -46,6 +46,7 @@ def expected(state: CaseState, kind: str, powers: frozenset[Power]) -> CaseState
     return CaseState(after) if Power(power) in powers else Reason.POWER_LACKING
 
 
+@pytest.mark.spec("CA-1", "CA-2", "CA-6")
 @pytest.mark.parametrize("state", CaseState)
 def test_the_whole_matrix_of_kind_and_power(state: CaseState) -> None:
     holders = [NOBODY, EVERYONE, *(frozenset({power}) for power in Power)]
@@ -60,6 +61,7 @@ def test_the_whole_matrix_of_kind_and_power(state: CaseState) -> None:
             assert found is expected(state, kind, powers), (kind, powers)
 
 
+@pytest.mark.spec("CA-6")
 def test_one_row_for_a_state_and_a_kind() -> None:
     assert len({(row.state, row.kind) for row in LIFECYCLE}) == len(LIFECYCLE)
 
@@ -82,6 +84,7 @@ def test_every_case_can_come_to_an_end() -> None:
     assert ends == set(CaseState)
 
 
+@pytest.mark.spec("CA-2", "CA-6")
 def test_collecting_alone_never_accepts() -> None:
     """收件地不得受理: with 收件 only, a case gets no further than `submitted`."""
     reached = {CaseState.NEW}
@@ -92,6 +95,7 @@ def test_collecting_alone_never_accepts() -> None:
     assert reached == {CaseState.NEW, CaseState.SUBMITTED}
 
 
+@pytest.mark.spec("CA-6")
 def test_correction_is_asked_once() -> None:
     state = CaseState.RECEIVED
     for kind in ("case.correct", "case.supplement"):

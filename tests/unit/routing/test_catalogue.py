@@ -84,6 +84,7 @@ def test_items_come_out_as_they_were_signed() -> None:
     assert open_items(sign_items(payload), anchor("42", "43")).payload == payload
 
 
+@pytest.mark.spec("CT-5")
 def test_a_province_publishes_items_for_itself_only() -> None:
     with pytest.raises(RefusedError, match="speaks for 43"):
         open_items(sign_items(items_payload("42", item()), "43"), anchor("42", "43"))
@@ -159,6 +160,7 @@ def refusal(payload: SheetPayload, signer: str | None = None) -> str:
     return caught.value.detail
 
 
+@pytest.mark.spec("CT-7")
 def test_only_the_authoritys_own_catalogue_key_signs_its_sheet() -> None:
     payload = sheet_payload(POLICE, implementation(POLICE))
     assert "no catalogue key" in refusal(payload, CITY.uscc)
@@ -169,6 +171,7 @@ def test_only_the_authoritys_own_catalogue_key_signs_its_sheet() -> None:
         open_sheet(octets, view)
 
 
+@pytest.mark.spec("CT-8")
 def test_an_unknown_signer_may_be_known_tomorrow() -> None:
     with pytest.raises(UnavailableError) as caught:
         open_sheet(sign_sheet(sheet_payload(POLICE), "nobody"), VIEW)
@@ -182,11 +185,13 @@ def test_a_sheet_is_signed_as_a_sheet() -> None:
     assert caught.value.reason is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("CT-7")
 def test_a_sheet_signed_outside_the_keys_time_is_refused() -> None:
     assert "issued_ms" in refusal(sheet_payload(POLICE, issued_ms=ISSUED_MS - 1))
     assert "issued_ms" in refusal(sheet_payload(POLICE, issued_ms=END_MS))
 
 
+@pytest.mark.spec("CT-7")
 def test_a_revoked_key_publishes_nothing_whatever_date_it_claims() -> None:
     revoked = HUBEI.model_copy(update={"keys": (sheet_key(POLICE, revoked_ms=END_MS),)})
     with pytest.raises(RefusedError, match="revoked"):
@@ -216,6 +221,7 @@ OUT_OF_PLACE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.spec("CT-7")
 @pytest.mark.parametrize("name", OUT_OF_PLACE)
 def test_an_authority_speaks_for_its_own_place_and_code(name: str) -> None:
     changes, place = OUT_OF_PLACE[name]
@@ -223,6 +229,7 @@ def test_an_authority_speaks_for_its_own_place_and_code(name: str) -> None:
     assert detail.startswith(f"implementations[0].{place}: ")
 
 
+@pytest.mark.spec("CT-7")
 def test_a_zone_speaks_for_itself_and_not_for_the_city_around_it() -> None:
     assert sheet(VIEW, ZONE, implementation(ZONE)).payload.implementations
     assert "zone" in refusal(sheet_payload(ZONE, implementation(ZONE, zone=None)))
@@ -233,6 +240,7 @@ def test_a_prefecture_may_do_it_for_its_counties() -> None:
     assert sheet(VIEW, CITY, entry).payload.implementations == (entry,)
 
 
+@pytest.mark.spec("CT-7")
 def test_a_code_of_another_form_has_to_be_marked() -> None:
     entry = implementation(POLICE, code=POLICE.uscc + "ABC123")
     assert "marked `standard`" in refusal(sheet_payload(POLICE, entry))
@@ -240,6 +248,7 @@ def test_a_code_of_another_form_has_to_be_marked() -> None:
     assert sheet(VIEW, POLICE, marked).payload.implementations == (marked,)
 
 
+@pytest.mark.spec("CT-7")
 def test_powers_go_to_listed_authorities_only() -> None:
     other = uscc("420606", 77)
     holders = dict.fromkeys(("accept", "review", "decide", "issue", "deliver"), POLICE.uscc)
@@ -248,10 +257,12 @@ def test_powers_go_to_listed_authorities_only() -> None:
         assert other in refusal(sheet_payload(POLICE, implementation(POLICE, powers=powers)))
 
 
+@pytest.mark.spec("CT-7")
 def test_a_code_stands_in_a_sheet_once() -> None:
     assert "2 times" in refusal(sheet_payload(POLICE, *[implementation(POLICE)] * 2))
 
 
+@pytest.mark.spec("CT-7")
 def test_what_is_withdrawn_was_in_force_before() -> None:
     with pytest.raises(ValueError, match="before it takes effect"):
         implementation(POLICE, withdrawn_ms=ISSUED_MS)
@@ -268,6 +279,7 @@ def test_only_a_newer_sheet_takes_the_place_of_one() -> None:
 # --- the merged view
 
 
+@pytest.mark.spec("CT-10")
 def test_an_authority_serves_an_item_while_its_sheet_says_so() -> None:
     until_ms = NOW_MS + 1000
     entry = implementation(POLICE, effective_from_ms=NOW_MS, withdrawn_ms=until_ms)
@@ -301,6 +313,7 @@ def test_an_authoritys_own_list_takes_the_place_of_the_items() -> None:
     assert plain.promised == Term(days=20, unit="working-days")
 
 
+@pytest.mark.spec("CT-11")
 def test_powers_are_those_of_the_implementation() -> None:
     powers = Powers(
         collect=(CITY.uscc,),
@@ -340,6 +353,7 @@ def test_a_power_of_another_province_s_authority_is_held_by_nobody_else() -> Non
         sheet(VIEW, POLICE, unlisted)
 
 
+@pytest.mark.spec("CT-11")
 def test_any_window_collects_where_the_sheet_says_so() -> None:
     view = catalogue(VIEW, [items_of("42", item())], [(POLICE, implementation(POLICE))])
     served = view.served(ITEM, POLICE.uscc, NOW_MS)
@@ -364,6 +378,7 @@ def test_each_province_says_what_an_item_is_there() -> None:
     assert served.item == hunan
 
 
+@pytest.mark.spec("CT-9")
 def test_one_authoritys_mistake_does_not_stop_the_catalogue() -> None:
     unknown = implementation(POLICE, "000720009000")
     view = catalogue(
@@ -375,6 +390,7 @@ def test_one_authoritys_mistake_does_not_stop_the_catalogue() -> None:
     assert "not published in 42" in row.problem
 
 
+@pytest.mark.spec("CT-9")
 def test_an_item_is_done_on_its_own_levels_only() -> None:
     entries = [(row, implementation(row)) for row in AUTHORITIES]
     for levels, expected in {
@@ -387,6 +403,7 @@ def test_an_item_is_done_on_its_own_levels_only() -> None:
         assert len(view.set_aside) == len(entries) - len(expected)
 
 
+@pytest.mark.spec("CT-9")
 def test_what_no_longer_fits_the_directory_is_set_aside() -> None:
     held = sheet(VIEW, POLICE, implementation(POLICE))
     items = [items_of("42", item())]

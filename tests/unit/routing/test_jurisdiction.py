@@ -95,6 +95,7 @@ def missing(found: Jurisdiction) -> NotFound:
     return found
 
 
+@pytest.mark.spec("CT-6")
 def test_the_way_up_stops_at_the_first_level_that_does_it() -> None:
     assert the_one(ask("420606", FANCHENG, XIANGYANG, PROVINCIAL)) == FANCHENG
     assert the_one(ask("420606", XIANGYANG, PROVINCIAL)) == XIANGYANG
@@ -107,6 +108,7 @@ def test_a_level_the_item_is_not_done_on_is_passed_over() -> None:
     assert the_one(ask("420606", FANCHENG, XIANGYANG, published=city)) == XIANGYANG
 
 
+@pytest.mark.spec("CT-6")
 def test_a_county_without_a_prefecture_goes_straight_to_its_province() -> None:
     assert the_one(ask("429004", XIANTAO, PROVINCIAL)) == XIANTAO
     assert the_one(ask("429004", XIANGYANG, PROVINCIAL)) == PROVINCIAL
@@ -114,6 +116,7 @@ def test_a_county_without_a_prefecture_goes_straight_to_its_province() -> None:
     assert the_one(ask("429004", XIANTAO, published=item(levels=("county",)))) == XIANTAO
 
 
+@pytest.mark.spec("CT-6")
 def test_a_zone_that_was_named_comes_before_the_region() -> None:
     assert the_one(ask("420106", WUCHANG, OPTICS, zone="东湖高新")) == OPTICS
     assert the_one(ask("420100", WUHAN, OPTICS, zone="东湖高新")) == OPTICS
@@ -121,16 +124,19 @@ def test_a_zone_that_was_named_comes_before_the_region() -> None:
     assert the_one(ask("420100", WUHAN, OPTICS)) == WUHAN
 
 
+@pytest.mark.spec("CT-6")
 def test_where_the_zone_does_not_do_it_the_region_does() -> None:
     assert the_one(ask("420100", WUHAN, zone="东湖高新")) == WUHAN
 
 
+@pytest.mark.spec("CT-6")
 def test_a_zone_nobody_knows_is_not_taken_for_the_region() -> None:
     found = missing(ask("420100", WUHAN, OPTICS, zone="东湖高薪"))
     assert "东湖高新" in found.chinese, "the known ones are named"
     assert [row.authority for row in found.nearest] == [WUHAN, OPTICS]
 
 
+@pytest.mark.spec("CT-4", "CT-6")
 def test_several_on_one_level_are_a_question() -> None:
     found = ask("420106", WUCHANG, WUCHANG_2, WUHAN)
     assert options(found) == [WUCHANG, WUCHANG_2]
@@ -138,6 +144,7 @@ def test_several_on_one_level_are_a_question() -> None:
     assert WUCHANG.name in found.chinese_question
 
 
+@pytest.mark.spec("CT-6")
 def test_too_wide_a_region_is_a_question_for_what_lies_below() -> None:
     county = item(levels=("county",))
     found = ask("420100", WUCHANG, WUCHANG_2, OPTICS, FANCHENG, published=county)
@@ -145,6 +152,7 @@ def test_too_wide_a_region_is_a_question_for_what_lies_below() -> None:
     assert options(ask("420600", FANCHENG, published=county)) == [FANCHENG], "never guessed"
 
 
+@pytest.mark.spec("CT-6")
 def test_another_basis_is_answered_with_the_items_question() -> None:
     bases = (basis("household"), basis("residence"), basis("insurance", "joint"))
     published = item(bases=bases)
@@ -158,6 +166,7 @@ def test_another_basis_is_answered_with_the_items_question() -> None:
         assert the_one(ask("420606", FANCHENG, kind=kind, published=published)) == FANCHENG
 
 
+@pytest.mark.spec("CT-6")
 def test_nobody_is_a_clear_no_with_the_nearest() -> None:
     found = missing(ask("421100", CHANGSHA, FANCHENG, XIANTAO))
     assert found.reason is Reason.ITEM_NOT_SERVED
@@ -190,6 +199,7 @@ def test_what_one_province_does_not_publish_is_offered_elsewhere() -> None:
     assert [row.authority for row in found.nearest] == [FANCHENG]
 
 
+@pytest.mark.spec("CT-6")
 def test_what_any_authority_may_do_is_offered_everywhere() -> None:
     anywhere = item(competence="nationwide", levels=("county", "city"))
     found = ask("421100", CHANGSHA, FANCHENG, WUCHANG, published=anywhere)
@@ -198,10 +208,12 @@ def test_what_any_authority_may_do_is_offered_everywhere() -> None:
     assert isinstance(ask("421100", published=anywhere), NotFound)
 
 
+@pytest.mark.spec("CT-6", "CT-10")
 def test_what_is_not_in_force_yet_does_not_count() -> None:
     assert isinstance(ask("420606", FANCHENG, now_ms=0), NotFound)
 
 
+@pytest.mark.spec("CT-3")
 @pytest.mark.parametrize(
     ("region", "who", "leads"),
     [

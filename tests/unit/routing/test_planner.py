@@ -72,6 +72,7 @@ def test_a_bilateral_link_is_taken_first_by_its_own_ends() -> None:
     assert routes("420100", "430600") == ["420100 420000 430000 430600"], "no one else's shortcut"
 
 
+@pytest.mark.spec("RT-8")
 def test_a_link_to_a_foreign_hub_is_no_way_round_the_own_hub() -> None:
     linked = province(
         "42",
@@ -90,6 +91,7 @@ def test_a_link_to_a_foreign_hub_is_no_way_round_the_own_hub() -> None:
     ]
 
 
+@pytest.mark.spec("RT-11")
 def test_a_node_that_is_down_moves_its_ways_to_the_end() -> None:
     assert routes("420700", "430600", "430600") == routes("420700", "430600"), "all are hit alike"
     assert routes("420100", "420700", "420000") == routes("420100", "420700")
@@ -104,6 +106,7 @@ def test_alternates_avoid_the_hub_that_is_down() -> None:
     assert len(found.alternates) == len(plan(DOUBLE, "420100", "430100").alternates)
 
 
+@pytest.mark.spec("RT-11")
 def test_hubs_are_taken_in_the_order_their_province_lists_them() -> None:
     found = [route.nodes for route in plan(DOUBLE, "420100", "430100").alternates]
     assert found[:4] == [
@@ -115,6 +118,7 @@ def test_hubs_are_taken_in_the_order_their_province_lists_them() -> None:
     assert ("420100", "420001", "420000", "430000", "430100") in found[4:]
 
 
+@pytest.mark.spec("RT-8")
 def test_no_way_passes_a_node_twice() -> None:
     for route in plan(DOUBLE, "420100", "430000").alternates:
         assert len(set(route.nodes)) == len(route.nodes)
@@ -125,21 +129,25 @@ def test_a_hub_goes_on_from_where_the_message_is() -> None:
     assert routes("430000", "430100", path="420100 420000") == ["430000 430100"]
 
 
+@pytest.mark.spec("RT-3")
 def test_no_way_leads_back_through_a_node_the_message_has_passed() -> None:
     assert failure("420000", "430100", path="420100 430000") is Reason.NO_ROUTE
     assert failure("420000", "420100", path="420100") is Reason.NO_ROUTE
     assert failure("420000", "430100", path="420100 420000") is Reason.LOOP
 
 
+@pytest.mark.spec("RT-4")
 def test_the_hops_behind_it_count() -> None:
     assert routes("430000", "430100", path="420100 420700 420000") == ["430000 430100"]
     assert failure("430000", "430100", path="420100 420700 420600 420000") is Reason.PATH_TOO_LONG
 
 
+@pytest.mark.spec("RT-1", "RT-8")
 def test_a_plain_node_forwards_for_nobody() -> None:
     assert failure("420700", "420100", path="420600") is Reason.NO_ROUTE
 
 
+@pytest.mark.spec("RT-7")
 def test_a_hub_that_is_not_listed_to_bring_messages_in_is_no_way() -> None:
     closed = province("43", [hub("430000", "43"), node("430100")], links=HUNAN_LINKS[:1])
     view = merged(HUBEI, closed)
@@ -148,12 +156,14 @@ def test_a_hub_that_is_not_listed_to_bring_messages_in_is_no_way() -> None:
         plan(view, "420100", "430100")
 
 
+@pytest.mark.spec("RT-6")
 def test_a_link_only_one_province_lists_is_no_way() -> None:
     view = merged(HUBEI, province("43", [hub("430000", "43", "42"), node("430100")]))
     with pytest.raises(UnavailableError, match="no-route"):
         plan(view, "420100", "430100")
 
 
+@pytest.mark.spec("RT-2")
 def test_where_nobody_listed_lives_no_way_leads() -> None:
     assert failure("420100", "440100") is Reason.NO_ROUTE
     assert failure("440100", "420100") is Reason.NO_ROUTE
