@@ -131,6 +131,7 @@ _VALUES: Final = (
     (payload.Instant, "instant, ms"),
     (payload.Version, "integer from 1"),
     (payload.Octets, "base64 (ID-6)"),
+    (catalogue.Holder, "USCC (ID-4), or `42:USCC`"),
     (catalogue.Token, "`[a-z][a-z0-9.-]{0,39}`"),
     (catalogue.ItemCode, "`[0-9A-Z]{1,12}`"),
     (catalogue.MaterialCode, "`[0-9A-Za-z][0-9A-Za-z._-]{0,63}`"),
