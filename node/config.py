@@ -180,6 +180,14 @@ class PeersSection(_Table):
             "https://node.example:8443",
         ),
     ] = ""
+    pull: Annotated[
+        Literal["auto", "always", "never"],
+        Key(
+            "是否向对端呼叫取件；auto：对端无法呼叫本节点时",
+            "whether to call peers for what waits there; auto: if they cannot call this node",
+            "auto",
+        ),
+    ] = "auto"
 
 
 class LocalSection(_Table):

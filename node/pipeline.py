@@ -1,8 +1,8 @@
 """The path of a message into this node, top to bottom: receive, verify, admit, record, route.
 
-One post is read into messages, receipts and questions; each is answered by a frame. Nothing is
-answered before the unit of work that carries it is committed, and nothing is believed before it is
-verified:
+What a peer hands over is read into messages and questions, each answered by a frame, and what it
+says about earlier hand-overs of ours (`node.errands`). Nothing is answered before the unit of work
+that carries it is committed, and nothing is believed before it is verified:
 
 1. **receive**: split the post into frames; bind parts to their envelopes (EX-1)
 2. **verify**: the envelope's ten steps (`signing.verify`), then every part against the manifest
@@ -26,8 +26,9 @@ import structlog
 
 from node.parts.intake import Intake, Large, check_sizes, large_parts
 from node.ports import Unit
-from node.recording import RETRY_AFTER_MS, Arrival, Recorder, next_hop
-from node.settlement import case_lock, message_lock, settle_unit
+from node.posts import SAID
+from node.recording import RETRY_AFTER_MS, Arrival, Recorder
+from node.settlement import case_lock, message_lock
 from node.store.queries import Role, find_message
 from protocol.bodies import check_references, decode_body
 from protocol.envelope import BODY_ID, read_envelope
@@ -39,7 +40,6 @@ from protocol.frames import (
     NotHereFrame,
     PartFrame,
     ReceiptFrame,
-    WaitingFrame,
     WantedFrame,
     read_frames,
     write_frames,
@@ -51,25 +51,22 @@ from protocol.limits import (
     MAX_POST_MESSAGES,
 )
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType, read_receipt
+from protocol.receipt import ReceiptType
 from protocol.wire import parse_canonical
-from signing.receipts import concerns, draft_receipt, sign_receipt, verify_receipt
+from signing.receipts import draft_receipt, sign_receipt
 from signing.verify import VerifiedEnvelope, check_part, verify_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from node.context import NodeContext
-    from node.ports import Transport
+    from node.questions import Questions
     from protocol.bodies import Body
     from protocol.envelope import Part
     from protocol.frames import Frame
 
     Parts: TypeAlias = Mapping[str, Sequence[PartFrame]]
 
-PASS_ON_S = 5
-QUESTIONS = 8
-"""Seconds a question may hold up the answer it belongs to, and how many are passed on at once."""
 _log = structlog.get_logger()
 
 
@@ -77,30 +74,40 @@ class Pipeline:
     """The inbound path of one node. Holds no state: everything is in the store."""
 
     def __init__(
-        self, context: NodeContext, transport: Transport, wake: Callable[[str], None]
+        self,
+        context: NodeContext,
+        questions: Questions,
+        hear: Callable[[str, Sequence[Frame], bool], Awaitable[Sequence[Frame]]],
+        wake: Callable[[str], None],
     ) -> None:
         """Bind the path to its node.
 
         Args:
             context: The node.
-            transport: For questions that have to be passed on at once.
+            questions: Where those go that only another node can answer.
+            hear: Gets what a peer says about earlier hand-overs and the receipts it passes on, and
+                whether it asks for what waits; returns what to answer.
             wake: Called with each peer for which new work was committed.
         """
         self._context = context
-        self._transport = transport
+        self._questions = questions
+        self._hear = hear
         self._wake = wake
         self._intake = Intake(context)
         self._recorder = Recorder(context)
-        self._questions = asyncio.Semaphore(QUESTIONS)
 
     # 1 receive
 
-    async def receive(self, peer: str, octets: bytes) -> bytes:
-        """Take one post of a peer; the octets of the answer.
+    async def receive(self, peer: str, octets: bytes, *, asking: bool = False) -> bytes:
+        """Take what a peer handed over: a post, the answer to our call, a file (EX-20, PU-1).
 
         Args:
             peer: Node id, as authenticated by the carrier.
-            octets: The post.
+            octets: The frames.
+            asking: It calls for what waits for it.
+
+        Returns:
+            The frames to answer.
         """
         try:
             frames = read_frames(octets)
@@ -113,15 +120,14 @@ class Pipeline:
         # Each answer is one frame, but for the parts of a message that are wanted: bounded so that
         # all answers fit.
         most = (MAX_POST_FRAMES - len(frames)) // max(1, len(messages)) + 1
-        work = [self._take_message(peer, frame, parts, most) for frame, parts in messages]
+        work: list[Awaitable[Sequence[Frame]]] = [
+            self._take_message(peer, frame, parts, most) for frame, parts in messages
+        ]
         # The same question twice in one post is one question.
         asks = dict.fromkeys(frame for frame in frames if isinstance(frame, AskFrame))
         work += [self._take_ask(peer, frame) for frame in asks]
-        work += [
-            self._take_receipt(peer, frame.octets)
-            for frame in frames
-            if isinstance(frame, ReceiptFrame)
-        ]
+        said = [frame for frame in frames if isinstance(frame, SAID)]
+        work.append(self._hear(peer, said, asking))
         answers = await asyncio.gather(*work)
         return write_frames(frame for answer in answers for frame in answer)
 
@@ -251,37 +257,7 @@ class Pipeline:
         await self._intake.drop(admission.dropped)
         return list(admission.answers)
 
-    # receipts on their way back, and questions
-
-    async def _take_receipt(self, peer: str, octets: bytes) -> list[Frame]:
-        """A receipt for something we sent on; silence in the answer means it is on disk here."""
-        trust = self._context.federation.directory.trust
-        try:
-            verified = verify_receipt(octets, trust)
-        except RefusedError as refusal:
-            _log.warning("receipt dropped", peer=peer, detail=refusal.detail)
-            return []
-        except UnavailableError as trouble:
-            _log.warning("receipt not checked", peer=peer, detail=trouble.detail)
-            claimed = read_receipt(octets).receipt.reference
-            return [BusyFrame(claimed, trouble.reason, RETRY_AFTER_MS)]
-        reference = verified.receipt.reference
-        if reference is None:
-            _log.warning("receipt names nothing", peer=peer)
-            return []
-        store = self._context.store
-        try:
-            row = await store.read(
-                lambda connection: find_message(connection, reference, Role.OUT, Role.TRANSIT)
-            )
-            if row is None:
-                return [NotHereFrame(reference, Reason.RECEIPT_UNKNOWN)]
-            settlement = await store.run(settle_unit(self._context, verified, row))
-        except UnavailableError as trouble:
-            return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
-        for upstream in settlement.wake:
-            self._wake(upstream)
-        return []
+    # questions
 
     async def _take_ask(self, peer: str, frame: AskFrame) -> list[Frame]:
         """What became of this message? Answered by the store, a tombstone or the next hop."""
@@ -307,45 +283,7 @@ class Pipeline:
             return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
         if known is not None:
             return await self._admit(arrival)
-        return [await self._pass_on(arrival)]
-
-    async def _pass_on(self, arrival: Arrival) -> Frame:
-        """Put a question we cannot answer to the next hop, at once and without keeping it.
-
-        Only what is about this message goes back: a receipt that verifies and concerns it, or a
-        hint that names it.
-        """
-        reference = arrival.reference
-        busy = BusyFrame(reference, Reason.PEER_UNREACHABLE, RETRY_AFTER_MS)
-        try:
-            to_node = arrival.verified.envelope.header.recipient.node
-            peer = next_hop(self._context, to_node, arrival.path)
-            if peer in self._context.failing:
-                return busy
-            path = (*arrival.path, self._context.here)
-            question = write_frames([AskFrame(path, arrival.verified.octets)])
-            async with asyncio.timeout(PASS_ON_S), self._questions:
-                answer = read_frames(await self._transport.post(peer, question))
-        except UnavailableError as trouble:
-            return BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
-        except (RefusedError, TimeoutError):
-            return busy
-        return next((frame for frame in answer if self._answers(frame, arrival)), busy)
-
-    def _answers(self, frame: Frame, arrival: Arrival) -> bool:
-        match frame:
-            case ReceiptFrame(octets):
-                trust = self._context.federation.directory.trust
-                try:
-                    verified = verify_receipt(octets, trust)
-                except (RefusedError, UnavailableError):
-                    return False
-                sent = arrival.verified
-                return concerns(verified, arrival.reference, sent.message_digest, sent.octets)
-            case WantedFrame() | WaitingFrame() | NotHereFrame() | BusyFrame():
-                return frame.reference == arrival.reference
-            case _:
-                return False
+        return [await self._questions.put(arrival)]
 
     # shared
 
@@ -415,11 +353,8 @@ def _bind_parts(frames: Sequence[Frame]) -> list[tuple[EnvelopeFrame, dict[str, 
                 messages[-1][1].setdefault(part_id, []).append(frame)
             case AskFrame():
                 asks += 1
-            case ReceiptFrame():
-                pass
             case _:
-                detail = f"frame {index}: {type(frame).__name__} belongs in an answer"
-                raise RefusedError(Reason.FRAME_MALFORMED, detail)
+                pass
     if len(messages) + asks > MAX_POST_MESSAGES:
         raise RefusedError(Reason.TOO_LARGE, f"more than {MAX_POST_MESSAGES} messages")
     return messages

@@ -44,8 +44,14 @@ class Entropy(Protocol):
 class Transport(Protocol):
     """One post to a peer and its answer."""
 
-    async def post(self, peer: str, octets: bytes) -> bytes:
+    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
         """Deliver frames to the peer with this node id; the frames it answers.
+
+        Args:
+            peer: Its node id.
+            octets: The frames.
+            wait_ms: Ask for what waits there, and to be held until something does, for so long; or
+                None.
 
         Raises:
             UnavailableError: PEER_UNREACHABLE. Whether the peer took the frames is then unknown.

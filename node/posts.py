@@ -1,15 +1,15 @@
-"""What goes into a post to a peer, and what its answer is about. Pure functions.
+"""What goes into a hand-over to a peer, and what the peer says about it. Pure functions.
 
-A post is measured as it is written: the sizes in the outbox only keep what is read from the store
-within reason. A receipt is looked up by the message it names; one that names nothing counts for the
-message whose very octets it is about.
+A hand-over is measured as it is written: the sizes in the outbox only keep what is read from the
+store within reason. A receipt is looked up by the message it names; one that names nothing counts
+for the message whose very octets it is about.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from node.store.queries import DELIVER, RECEIPT
 from protocol.errors import RefusedError, UnavailableError
@@ -17,6 +17,7 @@ from protocol.frames import (
     AskFrame,
     BusyFrame,
     EnvelopeFrame,
+    KeptFrame,
     NotHereFrame,
     PartFrame,
     ReceiptFrame,
@@ -32,7 +33,7 @@ from signing.receipts import concerns, verify_receipt
 from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from node.store.queries import Errand, MessageRow
     from protocol.envelope import MessageReference
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from signing.trust import TrustSet
 
 Held = dict[tuple[str, str, str], dict[str, bytes]]
+Hint: TypeAlias = WantedFrame | WaitingFrame | BusyFrame | NotHereFrame | KeptFrame
+SAID = (ReceiptFrame, WantedFrame, WaitingFrame, BusyFrame, NotHereFrame, KeptFrame)
+"""The frames that say something about what was handed over; the others hand something over."""
 
 
 def goes_whole(errand: Errand, now_ms: int) -> bool:
@@ -50,28 +54,33 @@ def goes_whole(errand: Errand, now_ms: int) -> bool:
     return errand.purpose == DELIVER and queued
 
 
-def within_reason(errands: Sequence[Errand]) -> list[Errand]:
-    """The first errands whose parts fit into memory together: about one post, at least one."""
+def within_reason(errands: Sequence[Errand], room: int = MAX_POST_OCTETS) -> list[Errand]:
+    """The first errands whose parts fit into this room together, and into memory: at least one."""
     chosen: list[Errand] = []
     octets = 0
     for errand in errands:
         octets += errand.size
-        if chosen and octets > MAX_POST_OCTETS:
+        if chosen and octets > room:
             break
         chosen.append(errand)
     return chosen
 
 
 def build_post(
-    errands: Sequence[Errand], parts: Held, here: str, now_ms: int
+    errands: Sequence[Errand],
+    parts: Held,
+    here: str,
+    now_ms: int,
+    room: int = MAX_POST_OCTETS,
 ) -> tuple[list[Errand], bytes]:
-    """As many of the errands as one post holds, and its octets.
+    """As many of the errands as one hand-over holds, and its octets.
 
     Args:
         errands: What is due, in order.
         parts: Held parts by (authority, message id, role) and part id.
         here: This node, which joins the path.
         now_ms: After `Expires` a message is only asked about.
+        room: Octets it may have; any message fits into `MAX_POST_OCTETS`.
     """
     taken: list[Errand] = []
     pieces: list[bytes] = []
@@ -83,7 +92,7 @@ def build_post(
         )
         piece = write_frames(mine)
         octets, frames = octets + len(piece), frames + len(mine)
-        if taken and (octets > MAX_POST_OCTETS or frames > MAX_POST_FRAMES):
+        if octets > room or (taken and frames > MAX_POST_FRAMES):
             break
         taken.append(errand)
         pieces.append(piece)
@@ -126,23 +135,43 @@ def require_looked_into(answer: Sequence[Frame], post: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer by what it is about.
+class Said:
+    """What a peer says about what it was handed, by what it is about.
 
     Attributes:
         receipts: Verified, by the message they name.
         nameless: Verified refusals of octets that were never authenticated.
-        hints: The other frames, by the message they name; None is about the whole post.
+        hints: The other frames, by the message they name; None is about all of it.
+        unchecked: Messages whose receipt could not be checked now, and why.
         dropped: What was not believed, for the log.
     """
 
     receipts: dict[MessageReference, list[VerifiedReceipt]] = field(default_factory=dict)
     nameless: list[VerifiedReceipt] = field(default_factory=list)
-    hints: dict[MessageReference | None, Frame] = field(default_factory=dict)
+    hints: dict[MessageReference | None, Hint] = field(default_factory=dict)
+    unchecked: dict[MessageReference, Reason] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
 
-    def about_octets(self, row: MessageRow) -> list[VerifiedReceipt]:
-        """The nameless refusals of this message's very octets."""
+    @property
+    def references(self) -> set[MessageReference]:
+        """Every message it names."""
+        return {*self.receipts, *(name for name in self.hints if name is not None)}
+
+    @property
+    def busy(self) -> str | None:
+        """Why the peer is busy, if it is; for operators."""
+        codes = {hint.reason.code for hint in self.hints.values() if isinstance(hint, BusyFrame)}
+        return f"busy: {', '.join(sorted(codes))}" if codes else None
+
+    def receipts_for(self, row: MessageRow) -> list[VerifiedReceipt]:
+        """Its receipts: those that name the message, else refusals of its very octets."""
+        return self.receipts.get(row.reference) or self._about_octets(row)
+
+    def hint_for(self, row: MessageRow) -> Hint | None:
+        """The hint about this message, or about everything."""
+        return self.hints.get(row.reference) or self.hints.get(None)
+
+    def _about_octets(self, row: MessageRow) -> list[VerifiedReceipt]:
         suites = {verified.receipt.suite for verified in self.nameless}
         own = {digest(Suite(suite), row.envelope) for suite in suites}
         return [
@@ -153,24 +182,34 @@ class Answer:
         ]
 
 
-def sort_answer(frames: Sequence[Frame], trust: TrustSet) -> Answer:
-    """Verify the receipts of an answer and sort it by what it is about."""
-    answer = Answer()
+def sort_said(frames: Iterable[Frame], trust: TrustSet) -> Said:
+    """Verify the receipts among the frames and sort them by what they are about."""
+    said = Said()
     for frame in frames:
         match frame:
             case ReceiptFrame(octets):
-                try:
-                    verified = verify_receipt(octets, trust)
-                except (RefusedError, UnavailableError) as error:
-                    answer.dropped.append(str(error))
-                    continue
-                reference = verified.receipt.reference
-                if reference is None:
-                    answer.nameless.append(verified)
-                else:
-                    answer.receipts.setdefault(reference, []).append(verified)
-            case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame():
-                answer.hints[frame.reference] = frame
+                _sort_receipt(octets, trust, said)
+            case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame() | KeptFrame():
+                said.hints[frame.reference] = frame
             case _:
-                answer.dropped.append(type(frame).__name__)
-    return answer
+                said.dropped.append(type(frame).__name__)
+    return said
+
+
+def _sort_receipt(octets: bytes, trust: TrustSet, said: Said) -> None:
+    try:
+        verified = verify_receipt(octets, trust)
+    except RefusedError as refusal:
+        said.dropped.append(str(refusal))
+        return
+    except UnavailableError as trouble:
+        said.dropped.append(str(trouble))
+        claimed = read_receipt(octets).receipt.reference
+        if claimed is not None:
+            said.unchecked[claimed] = trouble.reason
+        return
+    reference = verified.receipt.reference
+    if reference is None:
+        said.nameless.append(verified)
+    else:
+        said.receipts.setdefault(reference, []).append(verified)

@@ -95,6 +95,7 @@ class Service:
         self._listener.update_peers(pins(directory, here))
         await self._transport.update_peers(dialled(directory, here))
         self.engine.context.federation = federation
+        self.engine.refresh()
         _log.info("trust reloaded", versions=_versions(directory))
 
     async def ended(self) -> None:
@@ -150,11 +151,11 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         )
         transport = HttpsTransport(identity, dialled(directory, here))
         stack.push_async_callback(transport.close)
-        engine = Engine(context, transport)
+        engine = Engine(context, transport, pull=config.peers.pull)
         limits = ListenerLimits(
             posts=config.limits.posts, posts_per_peer=config.limits.posts_per_peer
         )
-        listener = PeerListener(engine.exchange, identity, pins(directory, here), limits)
+        listener = PeerListener(engine.exchange, identity, pins(directory, here), limits, engine)
         work = asyncio.create_task(engine.run())
         stack.push_async_callback(_cancelled, work)
         stack.push_async_callback(listener.stop)

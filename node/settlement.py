@@ -224,7 +224,7 @@ def _in_custody(
         # nobody.
         attempts = errand.attempts + 1 if row.standing != Standing.QUEUED else 1
         due_ms = now_ms + ASK.delay_ms(attempts, jitter(context))
-        changes = {"due_ms": due_ms, "attempts": attempts, "last_reason": None}
+        changes = {"due_ms": due_ms, "attempts": attempts, "handed": 0, "last_reason": None}
         rows.append(Update(schema.outbox, {**row.key, "purpose": DELIVER}, changes))
     return _concluded(rows, Settlement(Effect.CUSTODY, f"custody of {issuer}"))
 

@@ -14,7 +14,12 @@ inside a frame are ``u8 length | ASCII``; node ids are 6, authorities 18, messag
     6     waiting    reference | u32 expected sequence      a gap: send the earlier one first
     7     busy       u8 has reference | reference? | u16 reason | u32 after (ms)
     8     not-here   reference | u16 reason                 this way does not lead there
+    14    kept       reference                      the receipt you passed on is on disk here
     ====  =========  ========================================================================
+
+The first four and `receipt` present something; the others answer what was presented. Both may stand
+in a post and in its answer: a post may also answer what the last answer handed out, and an answer
+may also hand out what waits for the caller, if the caller asked for it (EX-10, PU-1).
 
 An `ask` carries the signed envelope itself rather than an id and a digest: only then can the
 destination see for itself that the message has expired before it stores a tombstone
@@ -119,6 +124,13 @@ class NotHereFrame:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """The receipt about this message that the peer passed on is on disk here (EX-11)."""
+
+    reference: MessageReference
+
+
 Frame: TypeAlias = (
     EnvelopeFrame
     | PartFrame
@@ -128,6 +140,7 @@ Frame: TypeAlias = (
     | WaitingFrame
     | BusyFrame
     | NotHereFrame
+    | KeptFrame
 )
 
 
@@ -149,26 +162,29 @@ def frame_size(frame: Frame) -> int:
 def _write(frame: Frame) -> tuple[int, bytes]:
     match frame:
         case EnvelopeFrame(path, octets):
-            return 1, _write_path(path) + octets
+            written = 1, _write_path(path) + octets
         case PartFrame(reference, part_id, offset, octets):
-            return 2, _write_reference(reference) + _write_text(part_id) + _U64.pack(
-                offset
-            ) + octets
+            place = _write_text(part_id) + _U64.pack(offset)
+            written = 2, _write_reference(reference) + place + octets
         case ReceiptFrame(octets):
-            return 3, octets
+            written = 3, octets
         case AskFrame(path, octets):
-            return 4, _write_path(path) + octets
+            written = 4, _write_path(path) + octets
         case WantedFrame(reference, part_id, offset):
-            return 5, _write_reference(reference) + _write_text(part_id) + _U64.pack(offset)
+            place = _write_text(part_id) + _U64.pack(offset)
+            written = 5, _write_reference(reference) + place
         case WaitingFrame(reference, expected):
-            return 6, _write_reference(reference) + _U32.pack(expected)
+            written = 6, _write_reference(reference) + _U32.pack(expected)
         case BusyFrame(reference, reason, after_ms):
             about = b"\x00" if reference is None else b"\x01" + _write_reference(reference)
-            return 7, about + _U16.pack(reason.number) + _U32.pack(after_ms)
+            written = 7, about + _U16.pack(reason.number) + _U32.pack(after_ms)
         case NotHereFrame(reference, reason):
-            return 8, _write_reference(reference) + _U16.pack(reason.number)
+            written = 8, _write_reference(reference) + _U16.pack(reason.number)
+        case KeptFrame(reference):
+            written = 14, _write_reference(reference)
         case _:  # pragma: no cover
             assert_never(frame)
+    return written
 
 
 def _write_path(path: tuple[str, ...]) -> bytes:
@@ -309,6 +325,8 @@ def _read(number: int, cursor: _Cursor) -> Frame:
             frame = BusyFrame(reference, cursor.reason(), cursor.number(_U32))
         case 8:
             frame = NotHereFrame(cursor.reference(), cursor.reason())
+        case 14:
+            frame = KeptFrame(cursor.reference())
         case _:
             message = f"type {number} is unknown"
             raise ValueError(message)

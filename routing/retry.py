@@ -49,5 +49,9 @@ seconds."""
 ASK: Final = Timetable(base_ms=30_000, cap_ms=6 * 3600_000, floor_ms=5_000)
 """A message in a forwarder's custody, or in doubt: what became of it?"""
 
-LONGEST_MS: Final = max(DELIVERY.cap_ms, PROBE.cap_ms, ASK.cap_ms)
+LEASE: Final = Timetable(base_ms=60_000, cap_ms=10 * 60_000, floor_ms=60_000)
+"""What was handed out in the answer to a peer's call. Its next call says what became of it; this is
+for a peer that does not call again, and long enough for 8 MiB over a slow line."""
+
+LONGEST_MS: Final = max(DELIVERY.cap_ms, PROBE.cap_ms, ASK.cap_ms, LEASE.cap_ms)
 """No due time is further ahead than this: one that is was set by a clock that was wrong."""

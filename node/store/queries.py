@@ -74,10 +74,14 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One outbox row with the message it is about."""
+    """One outbox row with the message it is about.
+
+    `attempts` counts answers, `handed` the hand-overs since the last one.
+    """
 
     purpose: str
     attempts: int
+    handed: int
     size: int
     message: MessageRow
 
@@ -94,6 +98,7 @@ class ErrandRow:
     peer: str
     due_ms: int
     attempts: int
+    handed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,10 +281,11 @@ def refused_number(connection: Connection, case_id: str, party: Party, number: i
     return found is not None
 
 
-_DUE: Final = Query(
+_ERRANDS: Final = (
     select(
         schema.outbox.c.purpose,
         schema.outbox.c.attempts,
+        schema.outbox.c.handed,
         schema.outbox.c.size,
         *columns(schema.message, MessageRow),
     )
@@ -291,8 +297,16 @@ _DUE: Final = Query(
             schema.message.c.role == schema.outbox.c.role,
         ),
     )
-    .where(
-        given(schema.outbox, "peer"),
+    .where(given(schema.outbox, "peer"))
+)
+
+
+def _errand(purpose: str, attempts: int, handed: int, size: int, *message: Any) -> Errand:  # noqa: ANN401
+    return Errand(purpose, attempts, handed, size, MessageRow(*message))
+
+
+_DUE: Final = Query(
+    _ERRANDS.where(
         or_(
             schema.outbox.c.due_ms <= bindparam("now_ms"),
             schema.outbox.c.due_ms > bindparam("beyond_ms"),
@@ -300,7 +314,7 @@ _DUE: Final = Query(
     )
     .order_by(schema.outbox.c.due_ms, schema.message.c.recorded_ms, schema.message.c.sequence)
     .limit(bindparam("limit")),
-    lambda purpose, attempts, size, *rest: Errand(purpose, attempts, size, MessageRow(*rest)),
+    _errand,
 )
 
 
@@ -309,6 +323,35 @@ def due_errands(connection: Connection, peer: str, now_ms: int, limit: int) -> l
     # What lies beyond every timetable was put there by a wrong clock.
     beyond_ms = now_ms + LONGEST_MS
     return _DUE.all(connection, peer=peer, now_ms=now_ms, beyond_ms=beyond_ms, limit=limit)
+
+
+_ABOUT: Final = Query(_ERRANDS.where(given(schema.outbox, "authority", "message_id")), _errand)
+
+
+def errands_about(
+    connection: Connection, peer: str, references: Iterable[MessageReference]
+) -> list[Errand]:
+    """What waits for a peer about these messages."""
+    return [
+        errand
+        for name in references
+        for errand in _ABOUT.all(
+            connection, peer=peer, authority=name.authority, message_id=name.message_id
+        )
+    ]
+
+
+_HANDED: Final = Query(
+    _ERRANDS.where(schema.outbox.c.handed > 0)
+    .order_by(schema.outbox.c.due_ms)
+    .limit(bindparam("limit")),
+    _errand,
+)
+
+
+def handed_errands(connection: Connection, peer: str, limit: int) -> list[Errand]:
+    """What was handed to a peer and not answered yet, oldest hand-over first."""
+    return _HANDED.all(connection, peer=peer, limit=limit)
 
 
 _ERRAND: Final = Query(

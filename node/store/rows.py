@@ -113,6 +113,7 @@ def errand_row(
         "peer": peer,
         "due_ms": due_ms,
         "attempts": 0,
+        "handed": 0,
         "size": size + _FRAME_OVERHEAD,
         "case_id": None if header.case is None else header.case.case_id,
         "sequence": None if header.case is None else header.case.sequence,

@@ -124,6 +124,7 @@ outbox: Final = Table(
     Column("peer", String(6), nullable=False),
     Column("due_ms", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("handed", Integer, nullable=False, comment="hand-overs the peer has not answered yet"),
     Column("size", Integer, nullable=False, comment="octets it takes in a post, about"),
     Column("case_id", String(36)),
     Column("sequence", Integer),

@@ -10,6 +10,7 @@ from protocol.frames import (
     BusyFrame,
     EnvelopeFrame,
     Frame,
+    KeptFrame,
     NotHereFrame,
     PartFrame,
     ReceiptFrame,
@@ -46,6 +47,7 @@ frames = st.one_of(
     st.builds(WaitingFrame, references, u32),
     st.builds(BusyFrame, st.none() | references, transient, u32),
     st.builds(NotHereFrame, references, transient),
+    st.builds(KeptFrame, references),
 )
 digests = st.binary(min_size=32, max_size=32)
 

@@ -34,6 +34,7 @@ from tests.sim.agents import SALT
 from tests.sim.federation import ITEM, RULES, make_sample
 from tests.sim.loop import VirtualLoop, run_virtual
 from tests.sim.memory_blobs import Disk, MemoryBlobs
+from tests.sim.weather import call
 from tests.sim.world import PART_LIMITS, SimClock, SimEntropy
 from tests.unit.routing.provinces import uscc
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from signing.verify import Rules
 
 Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+Caller: TypeAlias = Callable[[bytes, int], Awaitable[bytes]]
 T = TypeVar("T")
 
 SAMPLE: Final = make_sample()
@@ -62,11 +64,12 @@ _LATENCY_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One post a node made: when (ms since 1970), to whom, what."""
+    """One post a node made: when (ms since 1970), to whom, what; how long it may be held."""
 
     at_ms: int
     peer: str
     octets: bytes
+    wait_ms: int | None = None
 
     @property
     def frames(self) -> list[Frame]:
@@ -78,6 +81,7 @@ class DrivenNode:
 
     Attributes:
         peers: What answers a post, by node id; who is not in it does not answer.
+        called: What answers a call that asks for what waits, likewise.
         posts: Every post tried, probes included.
     """
 
@@ -95,6 +99,7 @@ class DrivenNode:
         keys = keys or SAMPLE.keyrings[node_id]
         self.node_id = node_id
         self.peers: dict[str, Handler] = {}
+        self.called: dict[str, Caller] = {}
         self.posts: list[Post] = []
         self.clock = SimClock(skew_ms)
         self.disk = Disk()
@@ -114,18 +119,21 @@ class DrivenNode:
         self.engine = Engine(self.context, self)
         self._task: asyncio.Future[None] | None = None
 
-    async def post(self, peer: str, octets: bytes) -> bytes:
+    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
         """As HTTPS posts: nothing over the limit, and silence is an error."""
         if len(octets) > MAX_POST_OCTETS:
             message = f"a post of {len(octets)} octets"
             raise LocalUseError(message)
-        self.posts.append(Post(now_ms(), peer, octets))
+        self.posts.append(Post(now_ms(), peer, octets, wait_ms))
         await asyncio.sleep(_LATENCY_S)
+        if wait_ms is not None:
+            return await self.called.get(peer, unheld)(octets, wait_ms)
         return await self.peers.get(peer, silence)(octets)
 
     def reaches(self, peer: DrivenNode) -> None:
         """From now on this peer answers our posts itself."""
         self.peers[peer.node_id] = partial(peer.engine.exchange, self.node_id)
+        self.called[peer.node_id] = partial(call, peer.engine, self.node_id)
 
     async def run(self) -> None:
         """Serve, until the scene ends."""
@@ -206,6 +214,11 @@ def now_ms() -> int:
 async def silence(_octets: bytes) -> bytes:
     """Nobody is there."""
     raise UnavailableError(Reason.PEER_UNREACHABLE, "no answer")
+
+
+async def unheld(octets: bytes, _wait_ms: int) -> bytes:
+    """Nobody is there to be called."""
+    return await silence(octets)
 
 
 async def quiet(_octets: bytes) -> bytes:

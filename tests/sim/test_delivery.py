@@ -48,14 +48,16 @@ class World:
                 random.Random(node_id),
             )
 
-    async def post(self, origin: str, peer: str, octets: bytes) -> bytes:
+    async def post(
+        self, origin: str, peer: str, octets: bytes, wait_ms: int | None = None
+    ) -> bytes:
         self.posts.append((origin, peer, asyncio.get_running_loop().time()))
         if frozenset((origin, peer)) in self.cut:
             await asyncio.sleep(1)
             raise UnavailableError(Reason.PEER_UNREACHABLE, "cut")
         if self.tamper is not None:
             octets = self.tamper(origin, peer, octets)
-        return await self.network.post(origin, peer, octets)
+        return await self.network.post(origin, peer, octets, wait_ms)
 
     def start(self, node_id: str) -> None:
         self.nodes[node_id].start(self)

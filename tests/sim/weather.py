@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.errors import UnavailableError
+from protocol.limits import MAX_POST_OCTETS
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
 
+    from node.engine import Engine
     from tests.sim.world import SimNode
 
 TIMEOUT_MS = 4_000
@@ -34,6 +36,16 @@ FAIR = Weather()
 STORM = Weather(drop_request=0.15, drop_answer=0.15, duplicate=0.15, truncate=0.03, delay_ms=900)
 
 
+async def call(engine: Engine, origin: str, octets: bytes, wait_ms: int | None) -> bytes:
+    """What a carrier does with a call: take it, hold it, hand out."""
+    if wait_ms is None:
+        return await engine.exchange(origin, octets)
+    answer = await engine.asked(origin, octets)
+    if answer or await engine.waits(origin, wait_ms):
+        answer += await engine.hand_out(origin, MAX_POST_OCTETS - len(answer))
+    return answer
+
+
 class Network:
     """Carries posts between nodes, or does not."""
 
@@ -43,7 +55,9 @@ class Network:
         self.weather = FAIR
         self.faults: Counter[str] = Counter()
 
-    async def post(self, origin: str, peer: str, octets: bytes) -> bytes:
+    async def post(
+        self, origin: str, peer: str, octets: bytes, wait_ms: int | None = None
+    ) -> bytes:
         weather, dice = self.weather, self._dice
         await self._pause(weather.delay_ms)
         if dice.random() < weather.drop_request:
@@ -51,9 +65,9 @@ class Network:
             raise await self._silence()
         if dice.random() < weather.duplicate:
             self.faults["request duplicated"] += 1
-            late = asyncio.ensure_future(self._again(origin, peer, octets))
+            late = asyncio.ensure_future(self._again(origin, peer, octets, wait_ms))
             self._nodes[peer].belongs(late)
-        answer = await self._deliver(origin, peer, octets)
+        answer = await self._deliver(origin, peer, octets, wait_ms)
         await self._pause(weather.delay_ms)
         if dice.random() < weather.drop_answer:
             self.faults["answer dropped"] += 1
@@ -63,19 +77,19 @@ class Network:
             return answer[: dice.randrange(len(answer) + 1)]
         return answer
 
-    async def _again(self, origin: str, peer: str, octets: bytes) -> None:
+    async def _again(self, origin: str, peer: str, octets: bytes, wait_ms: int | None) -> None:
         await self._pause(20 * self.weather.delay_ms)
         try:
-            await self._deliver(origin, peer, octets)
+            await self._deliver(origin, peer, octets, wait_ms)
         except UnavailableError:
             return
 
-    async def _deliver(self, origin: str, peer: str, octets: bytes) -> bytes:
+    async def _deliver(self, origin: str, peer: str, octets: bytes, wait_ms: int | None) -> bytes:
         node = self._nodes[peer]
         if node.engine is None:
             self.faults["peer down"] += 1
             raise await self._silence()
-        work = asyncio.ensure_future(node.engine.exchange(origin, octets))
+        work = asyncio.ensure_future(call(node.engine, origin, octets, wait_ms))
         node.belongs(work)
         await asyncio.wait({work})
         if work.cancelled():

@@ -40,7 +40,9 @@ PART_LIMITS: Final = PartLimits()
 class Carrier(Protocol):
     """Whatever takes posts from one node to another."""
 
-    async def post(self, origin: str, peer: str, octets: bytes) -> bytes: ...
+    async def post(
+        self, origin: str, peer: str, octets: bytes, wait_ms: int | None = None
+    ) -> bytes: ...
 
 
 class SimClock:
@@ -98,8 +100,8 @@ class SimTransport:
         self._here = here
         self._network = network
 
-    async def post(self, peer: str, octets: bytes) -> bytes:
-        return await self._network.post(self._here, peer, octets)
+    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
+        return await self._network.post(self._here, peer, octets, wait_ms)
 
 
 class SimNode:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 import structlog
 from aiohttp import hdrs, web
@@ -25,6 +25,9 @@ from node.carriers.https.wire import (
     MAX_HEADER_OCTETS,
     MAX_HEADERS,
     MS_PER_S,
+    PREFER,
+    PREFERENCE_APPLIED,
+    preferred_wait_ms,
     read_bounded,
 )
 from node.tls import peer_of, server_context
@@ -37,8 +40,30 @@ if TYPE_CHECKING:
 
     from node.tls import TlsIdentity
 
+T = TypeVar("T")
 Exchange: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """What is done with a post: the peer's node id and its frames; the frames to answer."""
+
+
+class WaitingRoom(Protocol):
+    """What is done with a call that asks for what waits; `node.engine.Engine` is one."""
+
+    async def asked(self, peer: str, octets: bytes) -> bytes:
+        """Take what the call brings; the frames to answer."""
+        ...
+
+    async def waits(self, peer: str, wait_ms: int) -> bool:
+        """Return when something waits, or in so long; whether to hand out."""
+        ...
+
+    async def hand_out(self, peer: str, room: int) -> bytes:
+        """What waits, at most so many octets."""
+        ...
+
+    def release(self) -> None:
+        """Let every `waits` return now."""
+        ...
+
 
 _BACKLOG: Final = 256
 _RETRY_AFTER_S: Final = 1
@@ -72,6 +97,8 @@ class ListenerLimits:
             is normally the caller that closes.
         linger_ms: For what a peer still sends after its post was turned down, so that it sees why.
         stop_ms: For posts in work when the node stops.
+        hold_ms: How long a call is held until something waits for the peer; less than `idle_ms`,
+            and than most proxies bear silence. A call that is held counts as no post in work.
     """
 
     posts: int = 32
@@ -82,6 +109,7 @@ class ListenerLimits:
     idle_ms: int = 75_000
     linger_ms: int = 2_000
     stop_ms: int = 10_000
+    hold_ms: int = 50_000
 
 
 class PeerListener:
@@ -92,6 +120,7 @@ class PeerListener:
         identity: This node's.
         peers: Node id to certificate, DER.
         limits: Bounds.
+        room: Where calls that ask for what waits are held; without one they are posts like others.
 
     Raises:
         RefusedError: KEY_MALFORMED: one of the certificates is none.
@@ -103,8 +132,10 @@ class PeerListener:
         identity: TlsIdentity,
         peers: Mapping[str, bytes],
         limits: ListenerLimits | None = None,
+        room: WaitingRoom | None = None,
     ) -> None:
         self._exchange = exchange
+        self._room = room
         self._identity = identity
         self._limits = limits or ListenerLimits()
         self._peers = dict(peers)
@@ -166,6 +197,8 @@ class PeerListener:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         self._socket = None
+        if self._room is not None:
+            self._room.release()
         await asyncio.sleep(0)  # a handshake that has not begun could not close its connection
         for task in self._handshakes:
             task.cancel()
@@ -228,14 +261,26 @@ class PeerListener:
         if request.content_type != MEDIA_TYPE or hdrs.CONTENT_ENCODING in request.headers:
             text = f"only {MEDIA_TYPE} is served, without content encoding\n"
             raise web.HTTPUnsupportedMediaType(text=text)
+        wait_ms = preferred_wait_ms(request.headers.getall(PREFER, ()))
+        if self._room is not None and wait_ms is not None:
+            return await self._call(request, peer, min(wait_ms, self._limits.hold_ms), self._room)
         with self._place(peer):
-            octets = await self._received(request)
-            answer = await self._answer(peer, octets)
-            # As a file, because it is then written piece by piece: asyncio's TLS takes any amount
-            # at once and would hold all answers of a peer that does not read.
-            response = web.Response(body=io.BytesIO(answer), content_type=MEDIA_TYPE)
-            await self._hand_over(request, response)
-        return response
+            answer = await self._work(peer, self._exchange(peer, await self._received(request)))
+            return await self._respond(request, answer)
+
+    async def _call(
+        self, request: web.BaseRequest, peer: str, wait_ms: int, room: WaitingRoom
+    ) -> web.StreamResponse:
+        """A call that asks for what waits; while it is held it takes no post's place (PU-3)."""
+        with self._place(peer):
+            answer = await self._work(peer, room.asked(peer, await self._received(request)))
+        current = bool(answer) or await self._work(peer, room.waits(peer, wait_ms))
+        with self._place(peer):
+            if current and request.transport is not None and not request.transport.is_closing():
+                left = MAX_POST_OCTETS - len(answer)
+                answer += await self._work(peer, room.hand_out(peer, left))
+            applied = {PREFERENCE_APPLIED: f"wait={wait_ms // MS_PER_S}"}
+            return await self._respond(request, answer, applied)
 
     @contextmanager
     def _place(self, peer: str) -> Iterator[None]:
@@ -266,18 +311,28 @@ class PeerListener:
             raise web.HTTPRequestEntityTooLarge(MAX_POST_OCTETS, announced, text=text)
         return octets
 
-    async def _answer(self, peer: str, octets: bytes) -> bytes:
+    async def _work(self, peer: str, work: Awaitable[T]) -> T:
+        """The engine's part; what goes wrong in it is an answer, too."""
         try:
-            return await self._exchange(peer, octets)
+            return await work
         except UnavailableError as error:
             raise _busy(str(error)) from error
         except RefusedError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         except Exception as error:
             # The boundary of the process: one post must not stop the node. What it was stays here.
-            _log.exception("post failed", peer=peer, octets=len(octets))
+            _log.exception("post failed", peer=peer)
             text = "this node failed on the post; its operator finds why in the log\n"
             raise web.HTTPInternalServerError(text=text) from error
+
+    async def _respond(
+        self, request: web.BaseRequest, answer: bytes, headers: Mapping[str, str] | None = None
+    ) -> web.StreamResponse:
+        # As a file, because it is then written piece by piece: asyncio's TLS takes any amount
+        # at once and would hold all answers of a peer that does not read.
+        response = web.Response(body=io.BytesIO(answer), content_type=MEDIA_TYPE, headers=headers)
+        await self._hand_over(request, response)
+        return response
 
     async def _hand_over(self, request: web.BaseRequest, response: web.Response) -> None:
         """Write the answer while the post still counts; cut off a peer that does not take it.

@@ -23,6 +23,7 @@ from node.carriers.https.wire import (
     MAX_HEADER_OCTETS,
     MAX_HEADERS,
     MS_PER_S,
+    PREFER,
     read_bounded,
 )
 from node.tls import client_context
@@ -93,8 +94,14 @@ class HttpsTransport:
         self._limits = limits or TransportLimits()
         self._links: dict[str, _Link] = {}
 
-    async def post(self, peer: str, octets: bytes) -> bytes:
+    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
         """Deliver frames to the peer with this node id; the frames it answers.
+
+        Args:
+            peer: Its node id.
+            octets: The frames.
+            wait_ms: Ask for what waits there (`Prefer: wait`, RFC 7240), and bear so much more
+                silence.
 
         Raises:
             UnavailableError: PEER_UNREACHABLE; the detail says what happened. Whether the peer took
@@ -113,7 +120,7 @@ class HttpsTransport:
             raise _unreachable(f"node {peer}: {error}") from error
         self._links[peer] = link
         try:
-            return await link.post(octets)
+            return await link.post(octets, wait_ms)
         except UnavailableError as error:
             raise _unreachable(f"node {peer} at {endpoint.url}: {error.detail}") from error
 
@@ -137,6 +144,7 @@ class _DeadConnectionError(UnavailableError):
 class _Attempt:
     """One request; the session tells it what it used."""
 
+    silence_ms: int
     kept: bool = False
     answered: bool = False
 
@@ -170,11 +178,6 @@ class _Link:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                connect=limits.connect_ms / MS_PER_S,
-                sock_read=limits.silence_ms / MS_PER_S,
-            ),
             headers={hdrs.CONTENT_TYPE: MEDIA_TYPE, hdrs.ACCEPT: MEDIA_TYPE},
             skip_auto_headers=[hdrs.USER_AGENT, hdrs.ACCEPT_ENCODING],
             max_line_size=MAX_HEADER_OCTETS,
@@ -183,19 +186,20 @@ class _Link:
             trace_configs=[trace],
         )
 
-    async def post(self, octets: bytes) -> bytes:
+    async def post(self, octets: bytes, wait_ms: int | None) -> bytes:
         """Post, at once over another connection if a kept one is dead."""
         again = AsyncRetrying(
             retry=retry_if_exception_type(_DeadConnectionError),
             stop=stop_after_attempt(_ATTEMPTS),
             reraise=True,
         )
+        total_ms = self._limits.total_ms + (wait_ms or 0)
         self._posts += 1
         try:
-            async with asyncio.timeout(self._limits.total_ms / MS_PER_S):
-                return await again(self._attempt, octets)
+            async with asyncio.timeout(total_ms / MS_PER_S):
+                return await again(self._attempt, octets, wait_ms)
         except TimeoutError as error:
-            raise _unreachable(f"no whole answer within {self._limits.total_ms} ms") from error
+            raise _unreachable(f"no whole answer within {total_ms} ms") from error
         finally:
             self._posts -= 1
             if self._retired:
@@ -207,14 +211,20 @@ class _Link:
         if self._posts == 0:
             await self._session.close()
 
-    async def _attempt(self, octets: bytes) -> bytes:
-        attempt = _Attempt()
+    def _timeout(self, silence_ms: int) -> aiohttp.ClientTimeout:
+        connect_s = self._limits.connect_ms / MS_PER_S
+        return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=silence_ms / MS_PER_S)
+
+    async def _attempt(self, octets: bytes, wait_ms: int | None) -> bytes:
+        attempt = _Attempt(silence_ms=self._limits.silence_ms + (wait_ms or 0))
         try:
             async with self._session.post(
                 self._url,
                 data=io.BytesIO(octets),
                 ssl=self._context,
                 allow_redirects=False,
+                headers={} if wait_ms is None else {PREFER: f"wait={wait_ms // MS_PER_S}"},
+                timeout=self._timeout(attempt.silence_ms),
                 trace_request_ctx=attempt,
             ) as response:
                 attempt.answered = True
@@ -238,7 +248,7 @@ class _Link:
             case aiohttp.ConnectionTimeoutError():
                 what = f"timed out: no connection within {self._limits.connect_ms} ms"
             case aiohttp.SocketTimeoutError():
-                what = f"timed out: silent for {self._limits.silence_ms} ms"
+                what = f"timed out: silent for {attempt.silence_ms} ms"
             case aiohttp.ClientConnectorError():
                 what = f"no connection: {error.strerror}"
             case aiohttp.ClientResponseError():

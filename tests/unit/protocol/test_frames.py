@@ -9,6 +9,7 @@ from protocol.frames import (
     BusyFrame,
     EnvelopeFrame,
     Frame,
+    KeptFrame,
     NotHereFrame,
     PartFrame,
     ReceiptFrame,
@@ -49,6 +50,7 @@ FRAMES: dict[str, tuple[Frame, bytes]] = {
         b"\7\0" + b"\0\x67" + bytes(4),
     ),
     "not here": (NotHereFrame(REFERENCE, Reason.LOOP), b"\x08" + NAMED + b"\0\x41"),
+    "kept": (KeptFrame(REFERENCE), b"\x0e" + NAMED),
 }
 
 

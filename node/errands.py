@@ -1,0 +1,434 @@
+"""What waits for one peer: built into hand-overs, moved on by what the peer says about them.
+
+A hand-over is a post to the peer, an answer to its call, or a file (`node.dispatch`, `node.pull`,
+`node.ferry`). Whatever carries it, the rules are these:
+
+* It takes what is due, in the order of cases and their numbers, up to what the carrier holds.
+* A message leaves the outbox only with its destination's receipt. In a forwarder's custody its bare
+  envelope is presented again now and then: whoever has it answers, whoever lost it wants it. After
+  `Expires` only questions (`ask`) are left, and the message is in doubt until one is answered
+  (EX-9).
+* Every errand has its own timetable in the store (`routing.retry`). What was handed over without an
+  answer in the same breath is leased: due again when the lease ends, unless the peer has answered
+  before; longer leases for who stays silent (EX-22).
+* What the peer says is as hostile as anything: receipts are verified, the rest is a hint that may
+  move the errands at this peer, within the bounds of their timetable (EX-20).
+* An errand the peer does not take, or never answers, goes another way if there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from node.ports import Decision, Delete, Unit, Update
+from node.posts import build_post, goes_whole, sort_said, within_reason
+from node.recording import RETRY_AFTER_MS
+from node.settlement import Effect, jitter, message_lock, settle_unit
+from node.store import schema
+from node.store.queries import (
+    DELIVER,
+    RECEIPT,
+    Errand,
+    Role,
+    due_errands,
+    errands_about,
+    find_errand,
+    find_message,
+    find_parts,
+    handed_errands,
+    next_due,
+)
+from protocol.errors import UnavailableError
+from protocol.frames import (
+    BusyFrame,
+    KeptFrame,
+    NotHereFrame,
+    ReceiptFrame,
+    WaitingFrame,
+    WantedFrame,
+    write_frames,
+)
+from protocol.limits import MAX_POST_MESSAGES, MAX_POST_OCTETS
+from protocol.reasons import Reason
+from protocol.receipt import ReceiptType
+from routing.delivery import Standing
+from routing.planner import plan
+from routing.retry import ASK, DELIVERY, LONGEST_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+    from node.context import NodeContext
+    from node.ports import Row
+    from node.posts import Hint, Said
+    from node.questions import Questions
+    from node.store.queries import MessageRow
+    from protocol.envelope import MessageReference
+    from protocol.frames import Frame
+    from routing.retry import Timetable
+    from signing.receipts import VerifiedReceipt
+
+PATIENCE = 6
+"""Answers in vain, or none, after which another way is tried."""
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What goes to a peer at once: the errands it serves, and its octets."""
+
+    errands: Sequence[Errand]
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """An errand that goes on waiting.
+
+    Attributes:
+        reason: Why.
+        after_ms: Not before this long, whatever the timetable says.
+        peer: The next hop from now on, if it changes.
+        standing: The message's standing from now on, if it changes.
+        at_once: Due now: the peer asked for it.
+    """
+
+    reason: Reason | None
+    after_ms: int = 0
+    peer: str | None = None
+    standing: Standing | None = None
+    at_once: bool = False
+
+
+class Errands:
+    """The errands at one peer. Holds nothing but how many it dares to hand over at once.
+
+    Attributes:
+        batch: That number: halved when a hand-over came to nothing.
+    """
+
+    def __init__(
+        self,
+        context: NodeContext,
+        peer: str,
+        wake: Callable[[str], None],
+        questions: Questions,
+    ) -> None:
+        """Bind them to their peer.
+
+        Args:
+            context: The node.
+            peer: Its node id.
+            wake: Called with each other peer that got work.
+            questions: Those of others, which go along.
+        """
+        self._context = context
+        self._peer = peer
+        self._wake = wake
+        self._questions = questions
+        self.batch = MAX_POST_MESSAGES
+
+    # what is handed over
+
+    async def next_due_ms(self) -> int | None:
+        """When something has to be handed over next; what is beyond every timetable, now."""
+        now_ms = self._context.clock.now_ms()
+        if self._questions.waiting(self._peer):
+            return now_ms
+        due_ms = await self._context.store.read(lambda c: next_due(c, self._peer))
+        return now_ms if due_ms is not None and due_ms > now_ms + LONGEST_MS else due_ms
+
+    async def build(self, room: int = MAX_POST_OCTETS) -> HandOver:
+        """What is due, as much of it as this many octets hold."""
+        questions = write_frames(self._questions.take(self._peer))
+        errands, now_ms = await self._due(room), self._context.clock.now_ms()
+        whole = [errand.message for errand in errands if goes_whole(errand, now_ms)]
+        parts = await self._context.store.read(lambda connection: find_parts(connection, whole))
+        taken, octets = build_post(
+            errands, parts, self._context.here, now_ms, room - len(questions)
+        )
+        return HandOver(taken, octets + questions)
+
+    async def _due(self, room: int = MAX_POST_OCTETS) -> list[Errand]:
+        now_ms = self._context.clock.now_ms()
+        found = await self._context.store.read(
+            lambda connection: due_errands(connection, self._peer, now_ms, self.batch)
+        )
+        return within_reason(found, room)
+
+    async def lease(self, handed: HandOver, timetable: Timetable) -> None:
+        """Put off what is handed over until the peer answers or the lease ends (EX-22)."""
+        if not handed.errands:
+            return
+        locks = frozenset(message_lock(errand.message.reference) for errand in handed.errands)
+        unit = Unit(lambda c: self._decide_lease(c, handed.errands, timetable), locks)
+        await self._context.store.run(unit)
+
+    def _decide_lease(
+        self, connection: Connection, errands: Iterable[Errand], timetable: Timetable
+    ) -> Decision[None]:
+        now_ms = self._context.clock.now_ms()
+        rows: list[Row] = []
+        for errand in errands:
+            place = find_errand(connection, errand.message.key, errand.purpose)
+            if place is not None and place.peer == self._peer:
+                handed = place.handed + 1
+                due_ms = now_ms + timetable.delay_ms(handed, jitter(self._context))
+                changes = {"due_ms": due_ms, "handed": handed}
+                rows.append(Update(schema.outbox, errand.key, changes))
+        return Decision(lambda _signatures: (rows, None))
+
+    # what the peer says about it
+
+    async def answered(self, errands: Iterable[Errand], frames: Iterable[Frame]) -> Said:
+        """The answer to a post: it says something about each errand, be it by silence."""
+        said = self._sort(frames)
+        await asyncio.gather(*(self._move(errand, said) for errand in errands))
+        return said
+
+    async def hear(self, frames: Sequence[Frame], *, asking: bool) -> tuple[Said, list[Frame]]:
+        """What a call or a file says about earlier hand-overs (EX-20).
+
+        Args:
+            frames: Of the kinds `node.posts.SAID`.
+            asking: The peer asks for what waits: what it was handed before and does not speak of,
+                it did not get.
+
+        Returns:
+            What it said, and what to answer it.
+        """
+        said = self._sort(frames)
+        unchecked = [
+            BusyFrame(reference, reason, RETRY_AFTER_MS)
+            for reference, reason in said.unchecked.items()
+        ]
+        handed = asking or bool(said.nameless) or None in said.hints
+        try:
+            errands = await self._context.store.read(lambda c: self._concerned(c, said, handed))
+        except UnavailableError as trouble:
+            # What was handed over goes again when its lease ends; receipts have to come again.
+            busy = [BusyFrame(name, trouble.reason, RETRY_AFTER_MS) for name in said.receipts]
+            return said, [*unchecked, *busy]
+        with_errand = {errand.message.reference: errand for errand in errands}
+        spoken_of = [
+            errand
+            for errand in errands
+            if said.receipts_for(errand.message) or said.hint_for(errand.message)
+        ]
+        if asking and errands:
+            self.batch = MAX_POST_MESSAGES if spoken_of else max(1, len(errands) // 2)
+        moving = [
+            self._move(errand, said, synchronous=False)
+            for errand in (errands if asking else spoken_of)
+            if errand.message.reference not in said.receipts
+        ]
+        taking = [
+            self._take_receipts(reference, receipts, with_errand.get(reference))
+            for reference, receipts in said.receipts.items()
+        ]
+        moved, answers = await asyncio.gather(
+            asyncio.gather(*moving, return_exceptions=True), asyncio.gather(*taking)
+        )
+        for error in filter(None, moved):
+            if not isinstance(error, UnavailableError):
+                raise error
+            _log.warning("not moved; its lease goes on", peer=self._peer, why=str(error))
+        for reference, hint in said.hints.items():
+            if reference is not None and reference not in with_errand:
+                self._questions.answered(self._peer, reference, hint)
+        return said, [*unchecked, *(answer for answer in answers if answer is not None)]
+
+    def _concerned(self, connection: Connection, said: Said, handed: bool) -> list[Errand]:  # noqa: FBT001
+        limit = 2 * MAX_POST_MESSAGES if handed else 0
+        errands = errands_about(connection, self._peer, said.references)
+        errands += handed_errands(connection, self._peer, limit) if limit else []
+        return list({tuple(errand.key.values()): errand for errand in errands}.values())
+
+    def _sort(self, frames: Iterable[Frame]) -> Said:
+        said = sort_said(frames, self._context.federation.directory.trust)
+        for trouble in said.dropped:
+            _log.warning("not believed", peer=self._peer, dropped=trouble)
+        return said
+
+    async def _take_receipts(
+        self,
+        reference: MessageReference,
+        receipts: Sequence[VerifiedReceipt],
+        errand: Errand | None,
+    ) -> Frame | None:
+        """Receipts in a call; who passes on another's is told whether it is on disk here."""
+        try:
+            row = await self._context.store.read(
+                lambda c: find_message(c, reference, Role.OUT, Role.TRANSIT)
+            )
+            if row is None:
+                asked = [
+                    self._questions.answered(self._peer, reference, ReceiptFrame(receipt.octets))
+                    for receipt in receipts
+                ]
+                return None if any(asked) else NotHereFrame(reference, Reason.RECEIPT_UNKNOWN)
+            if errand is not None and errand.purpose == DELIVER:
+                await self._settle(errand, receipts)
+            else:
+                await self._take_effect(row, receipts)
+        except UnavailableError as trouble:
+            return BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
+        passed_on = any(receipt.receipt.issuer != self._peer for receipt in receipts)
+        return KeptFrame(reference) if passed_on else None
+
+    async def _move(self, errand: Errand, said: Said, *, synchronous: bool = True) -> None:
+        """Let an errand go where the peer's word, or its silence, puts it."""
+        hint = said.hint_for(errand.message)
+        if errand.purpose == RECEIPT:
+            # A post that was looked into is on disk there, unless the answer says otherwise.
+            if synchronous or hint is not None:
+                await self._receipt_passed(errand, hint)
+            else:
+                await self._later(errand, Later(None))
+            return
+        receipts = said.receipts_for(errand.message)
+        if receipts:
+            await self._settle(errand, receipts)
+        else:
+            await self._later(errand, self._read_hint(errand, hint))
+
+    async def _settle(self, errand: Errand, receipts: Sequence[VerifiedReceipt]) -> None:
+        """Let the receipts take effect; an errand none of them served waits on."""
+        effects = await self._take_effect(errand.message, receipts)
+        if Effect.SETTLED in effects:
+            return
+        if Effect.CUSTODY not in effects:
+            await self._later(errand, self._elsewhere(errand, Reason.NO_ROUTE))
+        elif errand.attempts >= PATIENCE:
+            # This forwarder has said "in custody" long enough: ask by another way too, if there is
+            # one.
+            later = self._elsewhere(errand, Reason.NO_ROUTE)
+            if later.peer is not None:
+                await self._later(errand, later)
+
+    async def _take_effect(
+        self, row: MessageRow, receipts: Sequence[VerifiedReceipt]
+    ) -> set[Effect]:
+        effects: set[Effect] = set()
+        for receipt in sorted(receipts, key=lambda one: one.receipt.type is ReceiptType.CUSTODY):
+            settlement = await self._context.store.run(settle_unit(self._context, receipt, row))
+            effects.add(settlement.effect)
+            for peer in settlement.wake:
+                self._wake(peer)
+            _log.info(
+                "answered", message=row.message_id, peer=self._peer, outcome=settlement.outcome
+            )
+        return effects
+
+    def _read_hint(self, errand: Errand, hint: Hint | None) -> Later:
+        match hint:
+            case BusyFrame(_, reason, after_ms):
+                return Later(reason, min(after_ms, DELIVERY.cap_ms))
+            case WaitingFrame():
+                return Later(None)
+            case WantedFrame():
+                # It does not have the message at all, whatever a forwarder said before.
+                expired = errand.message.expires_ms <= self._context.clock.now_ms()
+                standing = Standing.IN_DOUBT if expired else Standing.QUEUED
+                first = errand.message.standing != standing
+                return Later(Reason.PART_MISSING, standing=standing, at_once=first)
+            case NotHereFrame(_, reason):
+                return self._elsewhere(errand, reason)
+            case _ if errand.attempts + errand.handed >= PATIENCE:
+                # The peer answers, and says nothing about this one again and again.
+                return self._elsewhere(errand, Reason.PEER_UNREACHABLE)
+            case _:
+                return Later(None)
+
+    async def _receipt_passed(self, errand: Errand, hint: Hint | None) -> None:
+        """Upstream has the receipt, unless it says it is busy with it."""
+        if isinstance(hint, BusyFrame):
+            await self._later(errand, Later(hint.reason, min(hint.after_ms, DELIVERY.cap_ms)))
+            return
+        gone = Delete(schema.outbox, errand.key)
+        decision: Decision[None] = Decision(lambda _signatures: ([gone], None))
+        lock = frozenset({message_lock(errand.message.reference)})
+        await self._context.store.run(Unit(lambda _connection: decision, lock))
+
+    # what has to wait, or goes another way
+
+    async def reroute(self) -> None:
+        """What has another way takes it."""
+        for errand in await self._due():
+            if errand.purpose == DELIVER:
+                later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
+                if later.peer is not None:
+                    await self._later(errand, later)
+
+    async def refused_alone(self, errand: Errand) -> None:
+        """The peer answers, and this alone it does not take."""
+        await self._later(errand, self._elsewhere(errand, Reason.PEER_UNREACHABLE))
+
+    def _elsewhere(self, errand: Errand, reason: Reason) -> Later:
+        """Another first hop for this errand, if there is one."""
+        row = errand.message
+        if errand.purpose == RECEIPT:
+            return Later(reason)
+        path = tuple(node for node in row.path.split(",") if node != self._context.here)
+        down = frozenset(self._context.failing | {self._peer})
+        try:
+            found = plan(
+                self._context.federation.directory,
+                self._context.here,
+                row.to_node,
+                down=down,
+                path=path,
+            )
+        except UnavailableError:
+            return Later(reason)
+        # Moved at once while there are ways not tried yet; after that by the timetable.
+        fresh = errand.attempts < len(found.alternates)
+        for route in found.alternates:
+            if route.next_hop not in down:
+                return Later(reason, peer=route.next_hop, at_once=fresh)
+        return Later(reason)
+
+    async def _later(self, errand: Errand, later: Later) -> None:
+        unit = Unit(
+            lambda connection: self._decide_later(connection, errand, later),
+            frozenset({message_lock(errand.message.reference)}),
+        )
+        moved = await self._context.store.run(unit)
+        if moved is not None:
+            self._wake(moved)
+
+    def _decide_later(
+        self, connection: Connection, errand: Errand, later: Later
+    ) -> Decision[str | None]:
+        waiting = find_errand(connection, errand.message.key, errand.purpose)
+        if waiting is None or waiting.peer != self._peer:
+            # Settled or moved meanwhile.
+            return Decision(lambda _signatures: ([], None))
+        now_ms = self._context.clock.now_ms()
+        attempts = waiting.attempts + 1
+        row = errand.message
+        asking = not goes_whole(errand, now_ms) and errand.purpose == DELIVER
+        timetable = ASK if asking else DELIVERY
+        pause_ms = max(later.after_ms, timetable.delay_ms(attempts, jitter(self._context)))
+        changes: dict[str, object] = {
+            "attempts": attempts,
+            "handed": 0,
+            "due_ms": now_ms if later.at_once else now_ms + pause_ms,
+            "peer": later.peer or self._peer,
+            "last_reason": None if later.reason is None else later.reason.number,
+        }
+        rows: list[Row] = []
+        standing = later.standing
+        if asking and row.expires_ms <= now_ms and row.standing != Standing.IN_DOUBT:
+            standing = Standing.IN_DOUBT
+            changes["attempts"] = 1
+        if standing is not None and standing != row.standing:
+            rows.append(Update(schema.message, row.key, {"standing": standing.value}))
+        rows.append(Update(schema.outbox, errand.key, changes))
+        return Decision(lambda _signatures: (rows, later.peer))

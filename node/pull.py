@@ -1,0 +1,100 @@
+"""A puller calls one peer for what waits there, over and over (long-poll).
+
+For a node that peers cannot dial, it is the way in; any other may use it as well. Each call carries
+the answers to what the call before brought, so they leave as soon as they are durable, and asks to
+be held until something waits (PU-1, PU-2). What comes in an answer goes the way of every post: the
+peer may be anybody who was let in.
+
+A call that fails is tried again on the timetable of probes. Something between the two may cut calls
+it thinks idle: whenever a call was cut while it was held, the next ones ask for less.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from node.settlement import jitter
+from protocol.errors import TongbanError
+from routing.retry import PROBE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from node.context import NodeContext
+    from node.ports import Transport
+
+WAIT_MS: Final = 25_000
+"""How long a call asks to be held: most things between two nodes cut what is idle for 30 s."""
+_SHORTEST_WAIT_MS: Final = 5_000
+_log = structlog.get_logger()
+
+
+class Puller:
+    """Calls one peer. Its only memory is the answers it still has to bring there.
+
+    Attributes:
+        trouble: Why the last call failed; None while all is well.
+    """
+
+    def __init__(
+        self,
+        context: NodeContext,
+        transport: Transport,
+        peer: str,
+        take: Callable[[str, bytes], Awaitable[bytes]],
+    ) -> None:
+        """Bind a puller to its peer.
+
+        Args:
+            context: The node.
+            transport: One call to the peer.
+            peer: Its node id.
+            take: What is done with the frames that an answer brings; the frames to answer.
+        """
+        self._context = context
+        self._transport = transport
+        self._peer = peer
+        self._take = take
+        self._wait_ms = WAIT_MS
+        self._failures = 0
+        self._answers = b""
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Call until cancelled. Nothing that a call brings, and no fault of ours, ends it."""
+        while True:
+            try:
+                await self._round()
+            except Exception:  # noqa: BLE001 - a fault of ours must not cut us off from a peer
+                _log.exception("pull failed", peer=self._peer)
+                self._answers = b""
+                await self._pause()
+
+    async def _round(self) -> None:
+        clock = self._context.clock
+        began_ms = clock.now_ms()
+        try:
+            brought = await self._transport.post(self._peer, self._answers, wait_ms=self._wait_ms)
+        except TongbanError as error:
+            if clock.now_ms() - began_ms >= _SHORTEST_WAIT_MS:
+                self._wait_ms = max(_SHORTEST_WAIT_MS, self._wait_ms // 2)
+            if not self._failures:
+                _log.warning("peer cannot be called", peer=self._peer, why=str(error))
+            self.trouble = str(error)[:200]
+            await self._pause()
+            return
+        self.trouble = None
+        spoken = bool(self._answers or brought)
+        self._answers = await self._take(self._peer, brought)
+        if spoken or clock.now_ms() - began_ms >= self._wait_ms // 2:
+            self._failures = 0
+        else:
+            # It does not hold calls, or not this one.
+            await self._pause()
+
+    async def _pause(self) -> None:
+        self._failures += 1
+        delay_ms = PROBE.delay_ms(self._failures, jitter(self._context))
+        await self._context.clock.sleep_ms(delay_ms)
