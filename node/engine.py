@@ -162,7 +162,7 @@ class Engine:
         for peer in self._pullers.keys() - wanted:
             del self._pullers[peer]
             self._tasks[Puller, peer].cancel()
-        for peer in wanted - self._pullers.keys():
+        for peer in sorted(wanted - self._pullers.keys()):
             self._pullers[peer] = Puller(self._context, self._transport, peer, self.exchange)
             self._start(Puller, peer)
 
@@ -195,7 +195,9 @@ class Engine:
 
     def _to_pull(self) -> set[str]:
         directory, here = self._context.federation.directory, self._context.here
-        if self._pull == "never" or (self._pull == "auto" and self._dialled(here)):
+        me = directory.node(here)
+        reached = me is None or me.url is not None
+        if self._pull == "never" or (self._pull == "auto" and reached):
             return set()
         return {
             node.id

@@ -59,15 +59,21 @@ class Sample:
         return found
 
 
-def make_sample() -> Sample:
-    """Two provinces, two hubs, a circle of two and two nodes that need their hub."""
+def make_sample(*undialled: str) -> Sample:
+    """Two provinces, two hubs, a circle of two and two nodes that need their hub.
+
+    Args:
+        undialled: Nodes that peers cannot dial.
+    """
     layout = {"42": (HUB, WUHAN, XIANGYANG, EZHOU), "43": (HUNAN, YUEYANG)}
     keyrings = {node_id: Keyring() for ids in layout.values() for node_id in ids}
     payloads = [
         province(
             prefix,
             [
-                hub(node_id, prefix, _other(prefix)) if node_id in (HUB, HUNAN) else node(node_id)
+                hub(node_id, prefix, _other(prefix), **_address(node_id, undialled))
+                if node_id in (HUB, HUNAN)
+                else node(node_id, **_address(node_id, undialled))
                 for node_id in ids
             ],
             circles={"武汉都市圈": (WUHAN, EZHOU)} if prefix == "42" else None,
@@ -173,6 +179,10 @@ def _sheet(node_id: str) -> SheetPayload:
         issued_ms=1,
         implementations=(entry,),
     )
+
+
+def _address(node_id: str, undialled: tuple[str, ...]) -> dict[str, None]:
+    return {"url": None} if node_id in undialled else {}
 
 
 def _other(prefix: str) -> str:
