@@ -41,8 +41,8 @@ from protocol.limits import (
 from protocol.reasons import Reason
 from routing.delivery import Standing
 from routing.planner import Route, plan
-from signing.keys import KeyUse, SigningRequest
-from signing.profile import attach, signed_info
+from signing.keys import KeyUse
+from signing.profile import MAX_SIGNATURE_ELEMENT_OCTETS, attach, envelope_request
 from signing.suites import digest
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from node.context import NodeContext
     from protocol.bodies import Body
+    from protocol.proof import Proof
     from signing.suites import PublicKey
 
 
@@ -165,6 +166,7 @@ class _Writer:
         self._case_id = case_id
         self._now_ms = now_ms
         self._speaker = Party.at(context.here, draft.authority)
+        self._use = KeyUse.PING if isinstance(draft.body, Ping) else KeyUse.ENVELOPE
         self._octets = {BODY_ID: encode_body(draft.body)}
         self._octets |= {name: material.octets for name, material in draft.materials.items()}
         self._check_sizes()
@@ -188,7 +190,7 @@ class _Writer:
             if answer is not None:
                 same = answer.request_digest == token.request_digest
                 earlier = read_answer(answer.answer) if same else TokenClash()
-                return Decision(lambda _signatures: ([], earlier))
+                return Decision(lambda _: ([], earlier))
         here, directory = self._context.here, self._context.federation.directory
         recipient, in_reply_to, changes = self._place(connection)
         reference = self._number(connection)
@@ -198,18 +200,18 @@ class _Writer:
         envelope = self._envelope(key, recipient, reference, in_reply_to)
         content = write_content(envelope)
         message_digest = digest(key.suite, content)
-        request = SigningRequest(key.key_id, signed_info(key.suite, message_digest))
+        request = envelope_request(key, self._use, message_digest)
 
-        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Outcome]:
-            octets = attach(content, key.suite, message_digest, signatures[0])
+        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Outcome]:
+            octets = attach(content, key.suite, message_digest, proofs[0])
             filed = self._filed(envelope.header, route)
             rows = [*self._rows(envelope.header, message_digest, octets, route), *changes]
             if token is not None:
                 rows.append(_answer_row(token, filed, self._now_ms))
             return rows, filed
 
-        if len(content) > MAX_ENVELOPE_OCTETS - 2048:
-            raise RefusedError(Reason.TOO_LARGE, f"envelope of {len(content)} octets")
+        if len(content) > MAX_ENVELOPE_OCTETS - MAX_SIGNATURE_ELEMENT_OCTETS:
+            raise RefusedError(Reason.TOO_LARGE, f"envelope of {len(content)} octets, unsigned")
         return Decision(conclude, [request])
 
     def _place(self, connection: Connection) -> tuple[Address, str | None, list[Row]]:
@@ -284,9 +286,8 @@ class _Writer:
         return None if self._case_id is None else CaseReference(self._case_id, number)
 
     def _key(self) -> PublicKey:
-        use = KeyUse.PING if isinstance(self._draft.body, Ping) else KeyUse.ENVELOPE
         keys = self._context.keys
-        return keys.public(keys.find(use, self._draft.authority))
+        return keys.public(keys.find(self._use, self._draft.authority))
 
     def _header(
         self,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
-    from signing.keys import SigningRequest
+    from protocol.proof import Proof
+    from signing.batch import ProofRequest
     from signing.suites import Suite
 
 T = TypeVar("T")
@@ -165,13 +166,14 @@ class Decision(Generic[T]):
     """What a unit of work decided: what to sign, and what to write once it is signed.
 
     Attributes:
-        conclude: Given one signature per request, in order: the rows to write and the unit's
-            result. Pure. requests: Octets for the key store; all of a group are signed together,
-            inside the transaction.
+        conclude: Given one proof per request, in order: the rows to write and the unit's result.
+            Pure.
+        requests: Statements to be proven; those of a whole group are, together, inside the
+            transaction.
     """
 
-    conclude: Callable[[Sequence[bytes]], tuple[Sequence[Row], T]]
-    requests: Sequence[SigningRequest] = ()
+    conclude: Callable[[Sequence[Proof]], tuple[Sequence[Row], T]]
+    requests: Sequence[ProofRequest] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,11 +40,10 @@ from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import BusyFrame, NotHereFrame, ReceiptFrame, WaitingFrame
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType, read_receipt, receipt_signed_octets, write_receipt
+from protocol.receipt import ReceiptType, read_receipt, write_receipt
 from routing.delivery import Standing, Turn, same_message, turn
 from routing.planner import plan
-from signing.keys import SigningRequest
-from signing.receipts import draft_receipt
+from signing.receipts import draft_receipt, receipt_request
 from signing.suites import digest
 from signing.verify import PING_KIND
 
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from node.ports import Row
     from protocol.bodies import Body
     from protocol.frames import Frame
+    from protocol.proof import Proof
     from protocol.receipt import Receipt
     from signing.verify import VerifiedEnvelope
 
@@ -196,12 +196,12 @@ class Recorder:
             octets_digest=digest(key.suite, known.envelope),
         )
 
-        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(renewed, signatures[0])
+        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(renewed, proofs[0])
             row = Update(schema.message, known.key, {"receipt": octets})
             return [row], Admission([ReceiptFrame(octets)], "duplicate, receipt renewed")
 
-        return Decision(conclude, [_request(renewed)])
+        return Decision(conclude, [receipt_request(renewed)])
 
     def _expected(self, connection: Connection, arrival: Arrival) -> int | None:
         """The number that has to come first, if this one is too early (EX-6).
@@ -309,8 +309,8 @@ class Recorder:
         receipt = self._draft(ReceiptType.RECEIVED, arrival, now_ms)
         consumed = self._consume(connection, arrival)
 
-        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(receipt, signatures[0])
+        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(receipt, proofs[0])
             end = ended(Standing.RECEIVED, octets, now_ms)
             rows = [
                 _row(arrival, Role.IN, now_ms, **end),
@@ -322,7 +322,7 @@ class Recorder:
             ]
             return rows, Admission([ReceiptFrame(octets)], "received", inbox=True)
 
-        return Decision(conclude, [_request(receipt)])
+        return Decision(conclude, [receipt_request(receipt)])
 
     def _refuse(
         self,
@@ -337,8 +337,8 @@ class Recorder:
         receipt = self._draft(ReceiptType.REFUSED, arrival, now_ms, refusal)
         consumed = self._consume(connection, arrival) if record else []
 
-        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(receipt, signatures[0])
+        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(receipt, proofs[0])
             outcome = f"refused {refusal.reason.code}"
             if not record:
                 return [], Admission([ReceiptFrame(octets)], outcome)
@@ -348,7 +348,7 @@ class Recorder:
             dropped = [blob.name for blob in arrival.large.blobs.values()]
             return rows, Admission([ReceiptFrame(octets)], outcome, dropped=dropped)
 
-        return Decision(conclude, [_request(receipt)])
+        return Decision(conclude, [receipt_request(receipt)])
 
     def _consume(self, connection: Connection, arrival: Arrival) -> list[Row]:
         """Use up the sequence number, and those after it that were refused before their turn."""
@@ -373,7 +373,7 @@ class Recorder:
         limits, large, peer = self._context.parts, arrival.large, arrival.path[-1]
         rows = opening(connection, limits, peer, arrival.reference, large, now_ms)
         admission = Admission(large.wanted(arrival.reference), "large parts wanted")
-        return Decision(lambda _signatures: (rows, admission))
+        return Decision(lambda _: (rows, admission))
 
     def decide_transit(self, connection: Connection, arrival: Arrival) -> Decision[Admission]:
         """A message for somebody else: into our custody and the next hop's outbox."""
@@ -417,11 +417,11 @@ class Recorder:
     ) -> Decision[Admission]:
         receipt = self._draft(ReceiptType.CUSTODY, arrival, now_ms)
 
-        def conclude(signatures: Sequence[bytes]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(receipt, signatures[0])
+        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
+            octets = write_receipt(receipt, proofs[0])
             return rows, Admission([ReceiptFrame(octets)], outcome, wake)
 
-        return Decision(conclude, [_request(receipt)])
+        return Decision(conclude, [receipt_request(receipt)])
 
     def _draft(
         self,
@@ -454,11 +454,7 @@ def next_hop(context: NodeContext, to_node: str, path: tuple[str, ...]) -> str:
 
 
 def _answered(answer: Frame, outcome: str) -> Decision[Admission]:
-    return Decision(lambda _signatures: ([], Admission([answer], outcome)))
-
-
-def _request(receipt: Receipt) -> SigningRequest:
-    return SigningRequest(receipt.key_id, receipt_signed_octets(receipt))
+    return Decision(lambda _: ([], Admission([answer], outcome)))
 
 
 def _row(arrival: Arrival, role: Role, now_ms: int, **outcome: object) -> Insert:

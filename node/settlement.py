@@ -235,4 +235,4 @@ def jitter(context: NodeContext) -> float:
 
 
 def _concluded(rows: Sequence[Row], settlement: Settlement) -> Decision[Settlement]:
-    return Decision(lambda _signatures: (rows, settlement))
+    return Decision(lambda _: (rows, settlement))

@@ -43,6 +43,9 @@ it can answer for the message; more goes as a second message of the case."""
 MAX_POST_FRAMES: Final = MAX_POST_MESSAGES * 4
 """Frames in one post: envelopes, their inline parts, receipts, asks (LI-5)."""
 
+MAX_BATCH: Final = 4096
+"""Messages under one signature (BP-3); a path then has at most 12 hashes."""
+
 MAX_HOPS: Final = 4
 """Nodes a message may be handed to on its way: hub, hub, and one alternate (RT-4)."""
 

@@ -146,6 +146,12 @@ class Reason(Enum):
         "存证文件不一致", "the evidence file does not hold together",
         "向导出节点重新索取", "ask the exporting node for the file again",
     )
+    BATCH_PROOF = (
+        43, "batch-proof", True, "BP-3",
+        "批量签名证明不合法", "the batch proof is malformed, or not as long as its numbers say",
+        "按批量证明的固定格式生成,或逐份签名",
+        "write the proof in its fixed layout, or sign the message alone",
+    )
     # Parts (PA).
     PART_MISSING = (
         50, "part-missing", False, "PA-1",
@@ -334,6 +340,7 @@ INTRINSIC: Final = frozenset(
         Reason.LIFETIME_INVALID,
         Reason.SIGNATURE_MISSING,
         Reason.SIGNATURE_PROFILE,
+        Reason.BATCH_PROOF,
         Reason.DIGEST_MISMATCH,
         Reason.SIGNATURE_INVALID,
     }

@@ -18,7 +18,7 @@ Layout, all integers big-endian:
     120     32      key id of the issuer's receipt key, raw
     152     1       n, octets of detail (at most 200)
     153     n       detail for people, UTF-8, no personal data
-    153+n   65      proof: 00 and the signature; 01 announces a batch proof
+    153+n   65-457  proof (`protocol.proof`), in either form
     ======  ======  =====================================================================
 
 What was never authenticated is never named: authority, MessageId and message digest are then all
@@ -38,6 +38,7 @@ from protocol.envelope import MessageReference
 from protocol.errors import LocalUseError, RefusedError
 from protocol.identifiers import is_region, is_uscc, is_uuid7, uuid_octets, uuid_text
 from protocol.limits import MAX_DETAIL_OCTETS
+from protocol.proof import MAX_PROOF_OCTETS, Proof, read_proof, write_proof
 from protocol.reasons import Reason
 
 RECEIPT_DOMAIN: Final = b"TONGBAN-RECEIPT-1\x00"
@@ -47,9 +48,7 @@ UNKNOWN_DIGEST: Final = bytes(32)
 
 _MAGIC: Final = b"TBR1"
 _FIXED: Final = struct.Struct(">4sBBH6s18s16s32s32sQ32sB")
-_PROOF_SINGLE: Final = 0
-_SIGNATURE_OCTETS: Final = 64
-MAX_RECEIPT_OCTETS: Final = _FIXED.size + MAX_DETAIL_OCTETS + 1 + _SIGNATURE_OCTETS
+MAX_RECEIPT_OCTETS: Final = _FIXED.size + MAX_DETAIL_OCTETS + MAX_PROOF_OCTETS
 
 
 class ReceiptType(IntEnum):
@@ -81,10 +80,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class SignedReceipt:
-    """A receipt with its signature (64 octets); not yet verified."""
+    """A receipt with its proof; not yet verified."""
 
     receipt: Receipt
-    signature: bytes
+    proof: Proof
 
 
 def receipt_statement(receipt: Receipt) -> bytes:
@@ -144,17 +143,17 @@ def _broken_rule(receipt: Receipt) -> str | None:
 
 
 def receipt_signed_octets(receipt: Receipt) -> bytes:
-    """What the issuer's receipt key signs."""
+    """What the issuer's receipt key signs, or the octets of a leaf in its batch."""
     return RECEIPT_DOMAIN + receipt_statement(receipt)
 
 
-def write_receipt(receipt: Receipt, signature: bytes) -> bytes:
-    """The receipt's octets on the wire, unbatched."""
-    return receipt_statement(receipt) + bytes([_PROOF_SINGLE]) + signature
+def write_receipt(receipt: Receipt, proof: Proof) -> bytes:
+    """The receipt's octets on the wire."""
+    return receipt_statement(receipt) + write_proof(proof)
 
 
 def read_receipt(octets: bytes) -> SignedReceipt:
-    """Read a receipt; the signature is not checked here.
+    """Read a receipt; the proof is not checked here.
 
     Raises:
         RefusedError: RECEIPT_INVALID, naming the field.
@@ -167,12 +166,9 @@ def read_receipt(octets: bytes) -> SignedReceipt:
     ) = _FIXED.unpack_from(octets)  # fmt: skip
     if magic != _MAGIC:
         raise _invalid("magic")
-    if len(octets) != _FIXED.size + detail_length + 1 + _SIGNATURE_OCTETS:
-        raise _invalid("length")
-    proof = octets[_FIXED.size + detail_length :]
-    if proof[0] != _PROOF_SINGLE:
-        raise _invalid("form of the proof")
+    end = _FIXED.size + detail_length
     try:
+        proof = read_proof(octets[end:])
         receipt = Receipt(
             type=ReceiptType(kind),
             issuer=issuer.decode("ascii"),
@@ -183,13 +179,13 @@ def read_receipt(octets: bytes) -> SignedReceipt:
             suite=SUITE_NAMES[suite],
             key_id=base64.urlsafe_b64encode(key_id).decode().rstrip("="),
             reason=_read_reason(reason_number),
-            detail=octets[_FIXED.size : _FIXED.size + detail_length].decode(),
+            detail=octets[_FIXED.size : end].decode(),
         )
-        if receipt_statement(receipt) != octets[: _FIXED.size + detail_length]:
+        if receipt_statement(receipt) != octets[:end]:
             raise _invalid("not in its one form")
     except (ValueError, KeyError, LocalUseError) as error:
         raise _invalid(str(error)) from error
-    return SignedReceipt(receipt, proof[1:])
+    return SignedReceipt(receipt, proof)
 
 
 def _read_reference(authority: bytes, message_id: bytes) -> MessageReference | None:

@@ -37,6 +37,7 @@ from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_ENVELOPE_OCTETS
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from protocol.wire import parse_canonical
+from signing.batch import Checking
 from signing.evidence_file import (
     MAGIC,
     MEDIA_TYPE,
@@ -167,16 +168,19 @@ def verify_evidence(octets: bytes, open_trust: OpenTrust, rules: Rules) -> Repor
         )
         # 4 envelopes
         held_to = replace(rules, environment=about.environment)
+        checking = Checking()
         authentic = steps.run(
             "envelopes",
             "报文签名",
-            lambda: [_authenticate(held, held_to, trust, about) for held in file.messages],
+            lambda: [
+                _authenticate(held, held_to, trust, about, checking) for held in file.messages
+            ],
         )
         # 5 parts
         steps.run("parts", "部件摘要", lambda: [_check_parts(one) for one in authentic])
         # 6 receipts
         settled = steps.run(
-            "receipts", "回执", lambda: [_check_receipts(one, trust) for one in authentic]
+            "receipts", "回执", lambda: [_check_receipts(one, trust, checking) for one in authentic]
         )
         # 7 subject
         steps.run("subject", "归属与序号", lambda: _check_subject(about, authentic))
@@ -252,21 +256,24 @@ class _Authentic:
         return invalid(f"{header.kind} {header.message_id}: {what}")
 
 
-def _authenticate(held: MessageEvidence, rules: Rules, trust: TrustSet, about: About) -> _Authentic:
+def _authenticate(
+    held: MessageEvidence, rules: Rules, trust: TrustSet, about: About, checking: Checking
+) -> _Authentic:
     octets = held.envelope
     claimed = read_envelope(parse_canonical(octets, MAX_ENVELOPE_OCTETS), rules.schemas).header
-    said = [(about.node, about.exported_ms), *_said(held.receipts, trust)]
+    said = [(about.node, about.exported_ms), *_said(held.receipts, trust, checking)]
     elsewhere = [instant_ms for node, instant_ms in said if node != claimed.sender.node]
     seen_ms = min(elsewhere or [instant_ms for _, instant_ms in said])
-    return _Authentic(held, verify_envelope(octets, rules, trust, seen_ms, live=not elsewhere))
+    verified = verify_envelope(octets, rules, trust, seen_ms, live=not elsewhere, checking=checking)
+    return _Authentic(held, verified)
 
 
-def _said(receipts: Sequence[bytes], trust: TrustSet) -> list[tuple[str, int]]:
+def _said(receipts: Sequence[bytes], trust: TrustSet, checking: Checking) -> list[tuple[str, int]]:
     """Which node says when that it had the message; step 6 refuses receipts that are no good."""
     said: list[tuple[str, int]] = []
     for octets in receipts:
         try:
-            receipt = verify_receipt(octets, trust, live=False).receipt
+            receipt = verify_receipt(octets, trust, live=False, checking=checking).receipt
         except RefusedError:
             continue
         except UnavailableError as error:
@@ -288,13 +295,13 @@ def _check_parts(one: _Authentic) -> int:
     return len(one.held.parts)
 
 
-def _check_receipts(one: _Authentic, trust: TrustSet) -> Proven:
+def _check_receipts(one: _Authentic, trust: TrustSet, checking: Checking) -> Proven:
     final: VerifiedReceipt | None = None
     custody: list[str] = []
     header = one.verified.envelope.header
     destination = header.recipient.node
     for octets in one.held.receipts:
-        verified = verify_receipt(octets, trust, live=False)
+        verified = verify_receipt(octets, trust, live=False, checking=checking)
         receipt = verified.receipt
         if not concerns(verified, header.reference, one.verified.message_digest, one.held.envelope):
             raise one.fault(f"a receipt of {receipt.issuer} for something else")

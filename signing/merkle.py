@@ -145,11 +145,6 @@ def consistency_nodes(first: int, size: int) -> list[tuple[int, int]]:
     return start + [(level, at) for level, at, _ in _beside(level, index, last)]
 
 
-def path_length(index: int, size: int) -> int:
-    """How many hashes lead from a leaf to the root; index < size."""
-    return sum(1 for _ in _beside(0, index, size - 1))
-
-
 def root_from_inclusion(
     suite: Suite, leaf: bytes, index: int, size: int, path: Sequence[bytes]
 ) -> bytes | None:

@@ -4,6 +4,9 @@ An envelope's signature is its last element and is written from this template on
 therefore a comparison of octets: whatever is not the template is refused by the name of the first
 rule it breaks, before any cryptography (SG-1 to SG-4).
 
+A message signed alone has the bare signature as its SignatureValue; one signed in a batch has the
+batch proof there (`protocol.proof`, form 01), and a SignatureMethod that says so (BP-4).
+
 Because the wire form is canonical, the two transforms need no tree: the enveloped-signature
 transform of a canonical envelope is the envelope's octets without the Signature element, and
 exclusive c14n of those octets is those octets.
@@ -19,15 +22,28 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from protocol.envelope import CLOSING_TAG
 from protocol.errors import RefusedError
+from protocol.proof import (
+    MAX_PROOF_OCTETS,
+    SIGNATURE_OCTETS,
+    Batched,
+    Proof,
+    Single,
+    read_proof,
+    write_proof,
+)
 from protocol.reasons import Reason
+from signing.batch import ProofRequest
 from signing.suites import Suite
 
 if TYPE_CHECKING:
     from lxml import etree
+
+    from signing.keys import KeyUse
+    from signing.suites import PublicKey
 
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
 EXCLUSIVE_C14N: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -43,22 +59,65 @@ DIGEST_URI: Final = {
     Suite.P256: "http://www.w3.org/2001/04/xmlenc#sha256",
     Suite.ED25519: "http://www.w3.org/2001/04/xmlenc#sha256",
 }
-_SUITE_OF: Final = {uri: suite for suite, uri in SIGNATURE_URI.items()}
+MERKLE_URI: Final = {suite: f"urn:tongban:signature:1:{suite}+merkle" for suite in Suite}
 
-_INFO: Final = (
-    "<ds:SignedInfo{namespace}>"
-    f'<ds:CanonicalizationMethod Algorithm="{EXCLUSIVE_C14N}"></ds:CanonicalizationMethod>'
-    '<ds:SignatureMethod Algorithm="{signature_uri}"></ds:SignatureMethod>'
-    '<ds:Reference URI=""><ds:Transforms>'
-    f'<ds:Transform Algorithm="{ENVELOPED}"></ds:Transform>'
-    f'<ds:Transform Algorithm="{EXCLUSIVE_C14N}"></ds:Transform>'
-    '</ds:Transforms><ds:DigestMethod Algorithm="{digest_uri}"></ds:DigestMethod>'
-    "<ds:DigestValue>{digest}</ds:DigestValue></ds:Reference></ds:SignedInfo>"
-)
-_OPENING: Final = f'<ds:Signature xmlns:ds="{DS}">'
-_CLOSING: Final = "</ds:SignatureValue></ds:Signature>"
+_OPENING: Final = f'<ds:Signature xmlns:ds="{DS}">'.encode()
+_NAMESPACE: Final = f' xmlns:ds="{DS}"'.encode()
+_VALUE: Final = b"<ds:SignatureValue>"
+_CLOSING: Final = b"</ds:SignatureValue></ds:Signature>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A registered SignatureMethod, and the template's SignedInfo for it.
+
+    Attributes:
+        uri: Its identifier.
+        suite: The suite it belongs to.
+        batched: Whether SignatureValue is a batch proof.
+        before: SignedInfo after `<ds:SignedInfo` and up to the DigestValue.
+        after: SignedInfo from the DigestValue on.
+    """
+
+    uri: str
+    suite: Suite
+    batched: bool
+    before: bytes
+    after: bytes
+
+    def info(self, message_digest: bytes, namespace: bytes = b"") -> bytes:
+        """The SignedInfo; with the declaration it is canonical on its own."""
+        value = base64.b64encode(message_digest)
+        return b"<ds:SignedInfo" + namespace + self.before + value + self.after
+
+
+def _method(uri: str, suite: Suite, *, batched: bool) -> _Method:
+    before = (
+        f'><ds:CanonicalizationMethod Algorithm="{EXCLUSIVE_C14N}"></ds:CanonicalizationMethod>'
+        f'<ds:SignatureMethod Algorithm="{uri}"></ds:SignatureMethod>'
+        '<ds:Reference URI=""><ds:Transforms>'
+        f'<ds:Transform Algorithm="{ENVELOPED}"></ds:Transform>'
+        f'<ds:Transform Algorithm="{EXCLUSIVE_C14N}"></ds:Transform>'
+        f'</ds:Transforms><ds:DigestMethod Algorithm="{DIGEST_URI[suite]}"></ds:DigestMethod>'
+        "<ds:DigestValue>"
+    )
+    after = "</ds:DigestValue></ds:Reference></ds:SignedInfo>"
+    return _Method(uri, suite, batched, before.encode(), after.encode())
+
+
+_SINGLE: Final = {suite: _method(SIGNATURE_URI[suite], suite, batched=False) for suite in Suite}
+_BATCHED: Final = {suite: _method(MERKLE_URI[suite], suite, batched=True) for suite in Suite}
+_METHODS: Final = {
+    method.uri: method for methods in (_SINGLE, _BATCHED) for method in methods.values()
+}
 _DIGEST_OCTETS: Final = 32
-_SIGNATURE_OCTETS: Final = 64
+
+MAX_SIGNATURE_ELEMENT_OCTETS: Final = (
+    max(len(method.info(bytes(_DIGEST_OCTETS))) for method in _BATCHED.values())
+    + len(_OPENING + _VALUE + _CLOSING)
+    + len(base64.b64encode(bytes(MAX_PROOF_OCTETS)))
+)
+"""What the longest Signature adds to an envelope's content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +128,59 @@ class SignedContent:
         content: The octets the Reference digests.
         suite: From the SignatureMethod.
         message_digest: The DigestValue as stated, 32 octets: the identity of the content.
-        signed_info: The octets the signature covers.
-        signature: 64 octets.
+        signed_info: The octets the signature covers, or those of the leaf.
+        proof: The signature, or the place in a batch.
     """
 
     content: bytes
     suite: Suite
     message_digest: bytes
     signed_info: bytes
-    signature: bytes
+    proof: Proof
 
 
-def signed_info(suite: Suite, message_digest: bytes) -> bytes:
-    """The canonical SignedInfo: what the sender's key signs."""
-    return _info(suite, message_digest, f' xmlns:ds="{DS}"').encode()
+def signed_info(suite: Suite, message_digest: bytes, *, batched: bool = False) -> bytes:
+    """The canonical SignedInfo: what the sender's key signs, or the octets of a leaf in a batch."""
+    return (_BATCHED if batched else _SINGLE)[suite].info(message_digest, _NAMESPACE)
 
 
-def _info(suite: Suite, message_digest: bytes, namespace: str) -> str:
-    return _INFO.format(
-        namespace=namespace,
-        signature_uri=SIGNATURE_URI[suite],
-        digest_uri=DIGEST_URI[suite],
-        digest=base64.b64encode(message_digest).decode(),
+def envelope_request(key: PublicKey, use: KeyUse, message_digest: bytes) -> ProofRequest:
+    """What it takes to prove an envelope, alone or with others.
+
+    Args:
+        key: Its sender's.
+        use: Envelope or ping.
+        message_digest: Of its content.
+    """
+    alone, batched = (
+        signed_info(key.suite, message_digest, batched=batched) for batched in (False, True)
     )
+    return ProofRequest(key.key_id, use, alone, batched)
 
 
-def attach(content: bytes, suite: Suite, message_digest: bytes, signature: bytes) -> bytes:
+def attach(content: bytes, suite: Suite, message_digest: bytes, proof: Proof) -> bytes:
     """The signed envelope's octets: the content with the Signature as its last element."""
-    value = base64.b64encode(signature).decode()
-    block = f"{_OPENING}{_info(suite, message_digest, '')}<ds:SignatureValue>{value}{_CLOSING}"
-    return content[: -len(CLOSING_TAG)] + block.encode() + CLOSING_TAG
+    match proof:
+        case Single(signature):
+            return _attach(content, _SINGLE[suite], message_digest, signature)
+        case Batched():
+            return _attach(content, _BATCHED[suite], message_digest, write_proof(proof))
+        case _:
+            assert_never(proof)
+
+
+def _attach(content: bytes, method: _Method, message_digest: bytes, value: bytes) -> bytes:
+    return b"".join(
+        (
+            content[: -len(CLOSING_TAG)],
+            _OPENING,
+            method.info(message_digest),
+            _VALUE,
+            base64.b64encode(value),
+            _CLOSING,
+            CLOSING_TAG,
+        )
+    )
 
 
 def take_apart(octets: bytes, root: etree._Element) -> SignedContent:
@@ -121,30 +203,47 @@ def take_apart(octets: bytes, root: etree._Element) -> SignedContent:
         raise _deviation("ds:Signature is not the last child of the envelope")
     if any(str(e.tag).startswith(f"{{{DS}}}") for child in children[:-1] for e in child.iter()):
         raise _deviation("an xmldsig element outside ds:Signature")
-    suite = _suite(signatures[0])
-    message_digest = _value(signatures[0], f"{{{DS}}}DigestValue", _DIGEST_OCTETS)
-    signature = _value(signatures[0], f"{{{DS}}}SignatureValue", _SIGNATURE_OCTETS)
-    start = octets.rfind(_OPENING.encode())
-    content = octets[: max(start, 0)] + CLOSING_TAG
-    if attach(content, suite, message_digest, signature) != octets:
-        raise _deviation(_first_deviation(signatures[0], suite))
+    method = _stated_method(signatures[0])
+    message_digest = _value(signatures[0], f"{{{DS}}}DigestValue")
+    if len(message_digest) != _DIGEST_OCTETS:
+        raise _deviation(f"DigestValue has {len(message_digest)} octets, not {_DIGEST_OCTETS}")
+    value = _value(signatures[0], f"{{{DS}}}SignatureValue")
+    proof = _read_proof(value, method)
+    content = octets[: max(octets.rfind(_OPENING), 0)] + CLOSING_TAG
+    if _attach(content, method, message_digest, value) != octets:
+        raise _deviation(_first_deviation(signatures[0], method))
     return SignedContent(
-        content, suite, message_digest, signed_info(suite, message_digest), signature
+        content, method.suite, message_digest, method.info(message_digest, _NAMESPACE), proof
     )
 
 
-def _suite(signature: etree._Element) -> Suite:
+def _stated_method(signature: etree._Element) -> _Method:
     methods = list(signature.iter(f"{{{DS}}}SignatureMethod"))
     if len(methods) != 1:
         raise _deviation("not exactly one SignatureMethod")
     uri = methods[0].get("Algorithm", "")
-    suite = _SUITE_OF.get(uri)
-    if suite is None:
+    method = _METHODS.get(uri)
+    if method is None:
         raise RefusedError(Reason.SUITE_UNKNOWN, f"SignatureMethod {uri[:80]!r}")
-    return suite
+    return method
 
 
-def _value(signature: etree._Element, tag: str, octets: int) -> bytes:
+def _read_proof(value: bytes, method: _Method) -> Proof:
+    """The SignatureValue in the form its method says, and in no other (BP-4)."""
+    if not method.batched:
+        if len(value) != SIGNATURE_OCTETS:
+            raise _deviation(f"SignatureValue has {len(value)} octets, not {SIGNATURE_OCTETS}")
+        return Single(value)
+    try:
+        proof = read_proof(value)
+    except ValueError as error:
+        raise RefusedError(Reason.BATCH_PROOF, str(error)) from error
+    if not isinstance(proof, Batched):
+        raise RefusedError(Reason.BATCH_PROOF, "a single proof under a batch's SignatureMethod")
+    return proof
+
+
+def _value(signature: etree._Element, tag: str) -> bytes:
     name = tag.partition("}")[2]
     elements = list(signature.iter(tag))
     if len(elements) != 1:
@@ -156,23 +255,21 @@ def _value(signature: etree._Element, tag: str, octets: int) -> bytes:
         raise _deviation(f"{name} is not base64") from error
     if base64.b64encode(value).decode() != text:
         raise _deviation(f"{name} is not base64 in its one form")
-    if len(value) != octets:
-        raise _deviation(f"{name} has {len(value)} octets, not {octets}")
     return value
 
 
-def _first_deviation(signature: etree._Element, suite: Suite) -> str:
+def _first_deviation(signature: etree._Element, method: _Method) -> str:
     """Name the first rule of the template a Signature breaks; it is known to break one."""
     expected = [
         ("Signature", {}),
         ("SignedInfo", {}),
         ("CanonicalizationMethod", {"Algorithm": EXCLUSIVE_C14N}),
-        ("SignatureMethod", {"Algorithm": SIGNATURE_URI[suite]}),
+        ("SignatureMethod", {"Algorithm": method.uri}),
         ("Reference", {"URI": ""}),
         ("Transforms", {}),
         ("Transform", {"Algorithm": ENVELOPED}),
         ("Transform", {"Algorithm": EXCLUSIVE_C14N}),
-        ("DigestMethod", {"Algorithm": DIGEST_URI[suite]}),
+        ("DigestMethod", {"Algorithm": DIGEST_URI[method.suite]}),
         ("DigestValue", {}),
         ("SignatureValue", {}),
     ]

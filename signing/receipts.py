@@ -2,10 +2,11 @@
 
 A verifier of a receipt checks, in this order:
 
-    1. the fixed layout                                              RC-1
+    1. the fixed layout, of the proof too                            RC-1 BP-3
     2. the key is in the trust set (else transient)                  TR-1
     3. registered for receipts, owned by the issuing node, suite     SG-4 SG-6 SG-7
-    4. the signature over domain and statement                       SG-10
+    4. the signature over domain and statement, or over the batch
+       they are a leaf of                                            SG-10 BP-1 BP-2
     5. it is about the message it is held against: same reference and digest     RC-2
 
 Step 5 is `concerns`, apart, because only the sender knows what it sent.
@@ -28,7 +29,8 @@ from protocol.receipt import (
     receipt_signed_octets,
     write_receipt,
 )
-from signing.keys import KeyUse, SigningRequest
+from signing.batch import Checking, ProofRequest, sign_group, verify_proof
+from signing.keys import KeyUse
 from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
@@ -48,8 +50,13 @@ class VerifiedReceipt:
 
 def sign_receipt(receipt: Receipt, keys: KeyStore) -> bytes:
     """Sign one receipt with the key it names; the octets on the wire."""
-    request = SigningRequest(receipt.key_id, receipt_signed_octets(receipt))
-    return write_receipt(receipt, keys.sign([request])[0])
+    (proof,) = sign_group(keys, [receipt_request(receipt)])
+    return write_receipt(receipt, proof)
+
+
+def receipt_request(receipt: Receipt) -> ProofRequest:
+    """What it takes to prove a receipt, alone or with others."""
+    return ProofRequest(receipt.key_id, KeyUse.RECEIPT, receipt_signed_octets(receipt))
 
 
 def draft_receipt(
@@ -94,12 +101,20 @@ def _clip(detail: str, limit: int = 200) -> str:
     return detail.encode()[:limit].decode(errors="ignore")
 
 
-def verify_receipt(octets: bytes, trust: TrustSet, *, live: bool = True) -> VerifiedReceipt:
+def verify_receipt(
+    octets: bytes, trust: TrustSet, *, live: bool = True, checking: Checking | None = None
+) -> VerifiedReceipt:
     """Run steps 1 to 4 of the module's docstring.
+
+    Args:
+        octets: The receipt.
+        trust: The keys of the directory in force.
+        live: False for evidence: what a key said before it was revoked counts.
+        checking: Batches that verified before, and the charge for verifying another.
 
     Raises:
         RefusedError: RECEIPT_INVALID naming the step.
-        UnavailableError: KEY_UNKNOWN: not decided.
+        UnavailableError: KEY_UNKNOWN, or what the charge raises: not decided.
     """
     # 1 layout
     signed = read_receipt(octets)
@@ -123,7 +138,9 @@ def verify_receipt(octets: bytes, trust: TrustSet, *, live: bool = True) -> Veri
     if not early <= receipt.instant_ms < late:
         raise RefusedError(Reason.RECEIPT_INVALID, "key outside its validity at the stated instant")
     # 4 signature
-    if not record.key.verify(receipt_signed_octets(receipt), signed.signature):
+    checking = checking or Checking()
+    covered = receipt_signed_octets(receipt)
+    if not verify_proof(signed.proof, covered, KeyUse.RECEIPT, record.key, trust.version, checking):
         raise RefusedError(Reason.RECEIPT_INVALID, "signature")
     return VerifiedReceipt(receipt, octets)
 

@@ -3,7 +3,8 @@
 The steps, in this order; nothing after step 4 is believed before step 9 holds:
 
     1.  size and wire form: the octets are their own exclusive c14n          LI-1 WF-1 WF-2
-    2.  the signature is the template and nothing else                       SG-1 SG-2 SG-3
+    2.  the signature is the template and nothing else; the numbers of a
+        batch proof hold together                                  SG-1 SG-2 SG-3 BP-3 BP-4
     3.  header and manifest follow the schema, in the one form a writer gives
         them; the kind is published; a case message names its case and a ping
         none                                                                 EN-1 EN-2 EN-4 EN-5
@@ -13,7 +14,8 @@ The steps, in this order; nothing after step 4 is believed before step 9 holds:
     7.  the key is valid now: not revoked, not past its validity (before it:
         transient, a clock is wrong)                                         SG-8
     8.  the stated digest is the digest of the content                       SG-9
-    9.  the signature verifies over SignedInfo                               SG-10
+    9.  the signature verifies over SignedInfo, or over the batch that
+        SignedInfo is a leaf of                                              SG-10 BP-1 BP-2
     10. it was not created in the future (transient: a clock is wrong)       TR-2
 
 Expiry is not a step: an expired message is authentic, and the receiver needs it authenticated to
@@ -32,6 +34,7 @@ from protocol.errors import RefusedError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_ENVELOPE_OCTETS
 from protocol.reasons import Reason
 from protocol.wire import first_difference, parse_canonical
+from signing.batch import Checking, verify_proof
 from signing.keys import KeyUse
 from signing.profile import SignedContent, take_apart
 from signing.suites import Suite, digest
@@ -82,7 +85,13 @@ class VerifiedEnvelope:
 
 
 def verify_envelope(
-    octets: bytes, rules: Rules, trust: TrustSet, now_ms: int, *, live: bool = True
+    octets: bytes,
+    rules: Rules,
+    trust: TrustSet,
+    now_ms: int,
+    *,
+    live: bool = True,
+    checking: Checking | None = None,
 ) -> VerifiedEnvelope:
     """Run the ten steps of the module's docstring.
 
@@ -94,10 +103,12 @@ def verify_envelope(
         live: False for evidence: step 7 then asks for validity at `now_ms` instead of refusing
             whatever is
             revoked by now.
+        checking: Batches that verified before, and the charge for verifying another.
 
     Raises:
         RefusedError: a rule is broken; the reason names it.
-        UnavailableError: KEY_UNKNOWN, CLOCK_SKEW or SUITE_UNAVAILABLE: not decided, try again.
+        UnavailableError: KEY_UNKNOWN, CLOCK_SKEW, SUITE_UNAVAILABLE, or what the charge raises: not
+            decided, try again.
     """
     # 1 wire form
     root = parse_canonical(octets, MAX_ENVELOPE_OCTETS)
@@ -125,13 +136,15 @@ def verify_envelope(
     if record is None:
         raise UnavailableError(Reason.KEY_UNKNOWN, f"key {header.sender.key}")
     # 6, 7 key fits and is valid
-    _check_registration(envelope, signed, record)
+    use = KeyUse.PING if header.kind == PING_KIND else KeyUse.ENVELOPE
+    _check_registration(envelope, signed, record, use)
     _check_validity(record, now_ms, live=live)
     # 8 digest
     if not hmac.compare_digest(digest(signed.suite, signed.content), signed.message_digest):
         raise RefusedError(Reason.DIGEST_MISMATCH, "DigestValue")
     # 9 signature
-    if not record.key.verify(signed.signed_info, signed.signature):
+    checking = checking or Checking()
+    if not verify_proof(signed.proof, signed.signed_info, use, record.key, trust.version, checking):
         raise RefusedError(Reason.SIGNATURE_INVALID, f"key {record.key.key_id}")
     # 10 clock
     ahead_ms = header.created_ms - now_ms
@@ -142,12 +155,13 @@ def verify_envelope(
     return VerifiedEnvelope(envelope, octets, signed.message_digest, signed.suite, record)
 
 
-def _check_registration(envelope: Envelope, signed: SignedContent, record: KeyRecord) -> None:
+def _check_registration(
+    envelope: Envelope, signed: SignedContent, record: KeyRecord, use: KeyUse
+) -> None:
     if record.key.suite is not signed.suite:
         raise RefusedError(
             Reason.SUITE_MISMATCH, f"{signed.suite}, registered for {record.key.suite}"
         )
-    use = KeyUse.PING if envelope.header.kind == PING_KIND else KeyUse.ENVELOPE
     if record.use is not use:
         raise RefusedError(Reason.KEY_USE, f"registered for {record.use}, needed for {use}")
     sender = envelope.header.sender

@@ -17,9 +17,11 @@ from protocol.envelope import (
     write_content,
 )
 from protocol.identifiers import make_uuid7, uscc_check
+from protocol.proof import Single
 from protocol.receipt import ReceiptType
+from signing.batch import sign_group
 from signing.keys import KeyStoreError, KeyUse, SigningRequest
-from signing.profile import attach, signed_info
+from signing.profile import attach, envelope_request, signed_info
 from signing.receipts import draft_receipt, sign_receipt
 from signing.suites import PrivateKey, PublicKey, Suite, digest, private_key_from_entropy
 from signing.trust import KeyRecord, TrustSet
@@ -160,12 +162,32 @@ def sign_content(content: bytes, secret: PrivateKey) -> bytes:
     """The octets on the wire for canonical content, whatever it says."""
     message_digest = digest(secret.suite, content)
     signature = secret.sign(signed_info(secret.suite, message_digest))
-    return attach(content, secret.suite, message_digest, signature)
+    return attach(content, secret.suite, message_digest, Single(signature))
 
 
 def signed_by_sender(unsigned: Envelope, keys: Keys) -> bytes:
     """The octets on the wire, signed with the key the header names."""
     return sign_envelope(unsigned, keys.secrets[unsigned.header.sender.key])
+
+
+def signed_together(unsigned: Sequence[Envelope], keys: Keys) -> list[bytes]:
+    """The octets of several envelopes on the wire, signed as one group."""
+    contents = [write_content(each) for each in unsigned]
+    senders = [keys.public(each.header.sender.key) for each in unsigned]
+    digests = [digest(key.suite, content) for key, content in zip(senders, contents, strict=True)]
+    requests = [
+        envelope_request(
+            key, KeyUse.PING if each.header.kind == "ping" else KeyUse.ENVELOPE, message_digest
+        )
+        for each, key, message_digest in zip(unsigned, senders, digests, strict=True)
+    ]
+    proofs = sign_group(keys, requests)
+    return [
+        attach(content, key.suite, message_digest, proof)
+        for content, key, message_digest, proof in zip(
+            contents, senders, digests, proofs, strict=True
+        )
+    ]
 
 
 def rules() -> Rules:

@@ -12,7 +12,8 @@ from node.ports import Decision, Delete, Insert, Row, Unit, Upsert
 from node.store import schema
 from node.store.engine import StoreEngine
 from node.store.sqlite import SqliteDatabase
-from signing.keys import KeyUse, SigningRequest
+from signing.batch import ProofRequest
+from signing.keys import KeyUse
 from signing.suites import Suite
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from protocol.proof import Proof
 
 NODE: Final = "420100"
 AUTHORITY: Final = "11420100MB1234567X"
@@ -67,10 +70,10 @@ def raising(error: Exception) -> Unit[Any]:
     return deciding(decide)
 
 
-def signing(key_id: str, *octets: bytes) -> Unit[list[bytes]]:
-    """A unit whose result is the signatures over these octets."""
-    requests = [SigningRequest(key_id, each) for each in octets]
-    return deciding(lambda _: Decision(lambda signatures: ((), list(signatures)), requests))
+def signing(key_id: str, *octets: bytes) -> Unit[list[Proof]]:
+    """A unit whose result is the proofs of these octets, as of receipts."""
+    requests = [ProofRequest(key_id, KeyUse.RECEIPT, each) for each in octets]
+    return deciding(lambda _: Decision(lambda proofs: ((), list(proofs)), requests))
 
 
 def peer(node: str, **values: object) -> Insert:

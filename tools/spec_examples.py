@@ -24,6 +24,7 @@ from protocol.envelope import (
     write_content,
 )
 from protocol.identifiers import case_id_of, make_uuid7, uscc_check, uuid_octets
+from protocol.proof import Single
 from signing.keys import KeyUse
 from signing.profile import DIGEST_URI, SIGNATURE_URI, attach, signed_info
 from signing.suites import PrivateKey, Suite, digest, private_key_from_entropy
@@ -89,8 +90,8 @@ def example() -> Example:
     )
     content = write_content(Envelope("trial", header, (part,)))
     message_digest = digest(key.suite, content)
-    signature = key.sign(signed_info(key.suite, message_digest))
-    signed = attach(content, key.suite, message_digest, signature)
+    proof = Single(key.sign(signed_info(key.suite, message_digest)))
+    signed = attach(content, key.suite, message_digest, proof)
     records = [_record(key, KeyUse.ENVELOPE, authority_of(XIANGYANG), XIANGYANG)]
     records.append(_record(receipt_key(), KeyUse.RECEIPT, WUHAN, WUHAN))
     trust = TrustSet.of(records, version=1)
@@ -145,7 +146,7 @@ def envelope() -> list[str]:
 
 def template() -> list[str]:
     """Chapter 03: the template with its four places."""
-    text = attach(b"</Envelope>", Suite.P256, bytes(32), bytes(64)).decode()
+    text = attach(b"</Envelope>", Suite.P256, bytes(32), Single(bytes(64))).decode()
     for old, new in (
         (SIGNATURE_URI[Suite.P256], "{signature}"),
         (DIGEST_URI[Suite.P256], "{digest}"),

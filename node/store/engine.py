@@ -4,7 +4,8 @@ One group is one transaction:
 
     1. begin
     2. every unit decides, on what is committed; one that raises is out, the others go on
-    3. all their octets are signed by one call of the key store
+    3. all their statements are proven together: one signature per key, batches where more than one
+       waits (`signing.batch`)
     4. every unit concludes: its rows and its result
     5. the rows of all units are merged by shape and written, one statement per shape
     6. commit
@@ -28,6 +29,7 @@ from node.store.database import AwayError
 from node.store.merge import merge
 from protocol.errors import LocalUseError, TongbanError, UnavailableError
 from protocol.reasons import Reason
+from signing.batch import sign_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,7 +147,7 @@ class StoreEngine:
             if isinstance(decision, Done)
             for request in decision.value.requests
         ]
-        signatures = iter(self._keys.sign(requests) if requests else ())
+        proofs = iter(sign_group(self._keys, requests) if requests else ())
         outcomes: list[Outcome] = []
         rows: list[Row] = []
         for tried in decisions:
@@ -153,7 +155,7 @@ class StoreEngine:
                 outcomes.append(tried)
                 continue
             decision: Decision[Any] = tried.value
-            own = list(islice(signatures, len(decision.requests)))
+            own = list(islice(proofs, len(decision.requests)))
             concluded = _tried(decision.conclude, own)
             if isinstance(concluded, Failed):
                 outcomes.append(concluded)

@@ -12,6 +12,7 @@ from node.store import schema
 from node.store.stores import InlineStore, ThreadedStore
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
 from protocol.reasons import Reason
+from signing.batch import Checking, verify_proof
 from signing.keys import KeyStoreError, KeyUse
 from tests.store_kit import (
     NODE,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from protocol.proof import Proof
     from signing.keys import KeyStore
 
 
@@ -228,15 +230,18 @@ def test_errors_do_not_quote_what_was_to_be_written(place: Place) -> None:
     place.use(scenario)
 
 
-def test_every_unit_gets_its_own_signatures_in_order(place: Place) -> None:
+def test_every_unit_gets_its_own_proofs_in_order(place: Place) -> None:
     key = place.keys.public(place.keys.find(KeyUse.RECEIPT, NODE))
+
+    def proven(octets: bytes, proof: Proof) -> bool:
+        return verify_proof(proof, octets, KeyUse.RECEIPT, key, 1, Checking())
 
     async def scenario(store: Store) -> None:
         texts = [[f"{number}.{part}".encode() for part in range(number % 3)] for number in range(9)]
         signed = await together(store, *(signing(key.key_id, *octets) for octets in texts))
-        for octets, signatures in zip(texts, signed, strict=True):
-            assert len(signatures) == len(octets)
-            assert all(map(key.verify, octets, signatures))
+        for octets, proofs in zip(texts, signed, strict=True):
+            assert len(proofs) == len(octets)
+            assert all(map(proven, octets, proofs))
 
     place.use(scenario)
 

@@ -20,6 +20,8 @@ from protocol.frames import (
     read_frames,
     write_frames,
 )
+from protocol.limits import MAX_BATCH
+from protocol.proof import Batched, Proof, Single, path_length
 from protocol.reasons import Reason
 from protocol.receipt import Receipt, ReceiptType, read_receipt, receipt_statement, write_receipt
 from tests.messages import HUB, WUHAN, XIANGYANG, authority_of, message_id
@@ -50,6 +52,17 @@ frames = st.one_of(
     st.builds(KeptFrame, references),
 )
 digests = st.binary(min_size=32, max_size=32)
+
+
+@st.composite
+def proofs(draw: st.DrawFn) -> Proof:
+    signature = draw(st.binary(min_size=64, max_size=64))
+    if draw(st.booleans()):
+        return Single(signature)
+    size = draw(st.integers(2, MAX_BATCH))
+    index = draw(st.integers(0, size - 1))
+    path = tuple(draw(digests) for _ in range(path_length(index, size)))
+    return Batched(index, size, path, signature)
 
 
 @st.composite
@@ -101,17 +114,17 @@ def test_noise_is_read_in_one_way_or_refused(octets: bytes) -> None:
     assert write_frames(found) == octets
 
 
-@given(receipts(), st.binary(min_size=64, max_size=64))
-def test_every_receipt_is_read_back(receipt: Receipt, signature: bytes) -> None:
-    signed = read_receipt(write_receipt(receipt, signature))
-    assert (signed.receipt, signed.signature) == (receipt, signature)
+@given(receipts(), proofs())
+def test_every_receipt_is_read_back(receipt: Receipt, proof: Proof) -> None:
+    signed = read_receipt(write_receipt(receipt, proof))
+    assert (signed.receipt, signed.proof) == (receipt, proof)
 
 
 @given(receipts(), st.data())
 def test_a_damaged_receipt_says_something_else_or_is_refused(
     receipt: Receipt, data: st.DataObject
 ) -> None:
-    octets = bytearray(write_receipt(receipt, bytes(64)))
+    octets = bytearray(write_receipt(receipt, Single(bytes(64))))
     octets[data.draw(st.integers(0, len(octets) - 66))] ^= data.draw(st.integers(1, 255))
     try:
         found = read_receipt(bytes(octets)).receipt

@@ -19,6 +19,7 @@ from protocol.envelope import (
 from protocol.frames import AskFrame, EnvelopeFrame, Frame, PartFrame, read_frames, write_frames
 from protocol.identifiers import make_uuid7
 from protocol.limits import DEFAULT_LIFETIME_MS
+from protocol.proof import Single
 from protocol.receipt import Receipt, read_receipt
 from signing.keys import KeyUse, SigningRequest
 from signing.profile import attach, signed_info
@@ -115,7 +116,7 @@ def sign(message: Message, keyring: Keyring) -> Signed:
     (signature,) = keyring.sign(
         [SigningRequest(signer.key_id, signed_info(signer.suite, message_digest))]
     )
-    octets = attach(content, signer.suite, message_digest, signature)
+    octets = attach(content, signer.suite, message_digest, Single(signature))
     return Signed(reference, octets, parts, (message.origin,))
 
 

@@ -16,6 +16,7 @@ from node.store.engine import Done, Failed, Outcome, StoreEngine
 from node.store.sqlite import SqliteDatabase
 from node.store.stores import InlineStore, ThreadedStore
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
+from protocol.proof import Batched, Single
 from protocol.reasons import Reason
 from signing.keys import KeyUse
 from tests.store_kit import (
@@ -108,7 +109,8 @@ def test_a_group_is_one_transaction_without_savepoints(engine: StoreEngine) -> N
     assert "BEGIN IMMEDIATE" in seen
 
 
-def test_a_group_is_signed_by_one_call(path: Path) -> None:
+@pytest.mark.spec("BP-7")
+def test_what_waits_together_is_signed_once_and_what_waits_alone_at_once(path: Path) -> None:
     sizes: list[int] = []
 
     class Counting(FileKeyStore):
@@ -120,9 +122,19 @@ def test_a_group_is_signed_by_one_call(path: Path) -> None:
     keys = Counting(path.parent / "keys")
     key_id = keys.find(KeyUse.RECEIPT, NODE)
     with closing(StoreEngine(SqliteDatabase(path), keys)) as engine:
-        engine.run_group([signing(key_id, b"1", b"2"), unit(), signing(key_id, b"3")])
+        group = [signing(key_id, b"1", b"2"), unit(), signing(key_id, b"3")]
+        together = engine.run_group(group)
         engine.run_group([unit()])
-    assert sizes == [3]
+        (alone,) = engine.run_group([signing(key_id, b"4")])
+    assert sizes == [1, 1]
+    found = [outcome.value for outcome in together if isinstance(outcome, Done)]
+    assert [[type(proof) for proof in proofs or ()] for proofs in found] == [
+        [Batched, Batched],
+        [],
+        [Batched],
+    ]
+    assert isinstance(alone, Done)
+    assert [type(proof) for proof in alone.value] == [Single]
 
 
 def test_a_poisoned_group_is_run_again_one_by_one(engine: StoreEngine, path: Path) -> None:

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from protocol.envelope import MessageReference
 from protocol.errors import LocalUseError, RefusedError
-from protocol.limits import MAX_DETAIL_OCTETS
+from protocol.limits import MAX_BATCH, MAX_DETAIL_OCTETS
+from protocol.proof import Batched, Single, write_proof
 from protocol.reasons import Reason
 from protocol.receipt import (
     MAX_RECEIPT_OCTETS,
     RECEIPT_DOMAIN,
     Receipt,
     ReceiptType,
+    SignedReceipt,
     read_receipt,
     receipt_signed_octets,
     receipt_statement,
@@ -20,7 +23,9 @@ from protocol.receipt import (
 )
 from tests.messages import NOW_MS, WUHAN, XIANGYANG, authority_of, message_id
 
-SIGNATURE = bytes(range(64))
+PROOF = Single(bytes(range(64)))
+BATCHED = Batched(1, 3, (b"p" * 32, b"q" * 32), bytes(range(64)))
+LONGEST = Batched(0, MAX_BATCH, (b"p" * 32,) * 12, bytes(range(64)))
 CUSTODY = Receipt(
     type=ReceiptType.CUSTODY,
     issuer=XIANGYANG,
@@ -36,7 +41,7 @@ REFUSED = replace(
     CUSTODY, type=ReceiptType.REFUSED, suite="ed25519", reason=Reason.EXPIRED, detail="过期 3 天"
 )
 NAMELESS = replace(REFUSED, reference=None, message_digest=bytes(32))
-OCTETS = write_receipt(REFUSED, SIGNATURE)
+OCTETS = write_receipt(REFUSED, PROOF)
 
 
 def refusal(octets: bytes) -> RefusedError:
@@ -46,10 +51,10 @@ def refusal(octets: bytes) -> RefusedError:
 
 
 @pytest.mark.parametrize("receipt", [CUSTODY, RECEIVED, REFUSED, NAMELESS])
-def test_a_receipt_is_read_back_with_its_signature(receipt: Receipt) -> None:
-    signed = read_receipt(write_receipt(receipt, SIGNATURE))
+def test_a_receipt_is_read_back_with_its_proof(receipt: Receipt) -> None:
+    signed = read_receipt(write_receipt(receipt, PROOF))
     assert signed.receipt == receipt
-    assert signed.signature == SIGNATURE
+    assert signed.proof == PROOF
 
 
 def test_every_field_stands_where_the_layout_says() -> None:
@@ -64,7 +69,7 @@ def test_every_field_stands_where_the_layout_says() -> None:
     assert OCTETS[120:152] == bytes(31) + b"\x01"
     assert OCTETS[152] == len(detail)
     assert OCTETS[153 : 153 + len(detail)] == detail
-    assert OCTETS[153 + len(detail) :] == b"\0" + SIGNATURE
+    assert OCTETS[153 + len(detail) :] == b"\0" + PROOF.signature
 
 
 def test_the_signature_covers_everything_before_the_proof_under_its_own_domain() -> None:
@@ -75,9 +80,36 @@ def test_the_signature_covers_everything_before_the_proof_under_its_own_domain()
 
 def test_the_longest_receipt_is_as_long_as_the_bound() -> None:
     long = replace(REFUSED, detail="x" * MAX_DETAIL_OCTETS)
-    octets = write_receipt(long, SIGNATURE)
-    assert len(octets) == MAX_RECEIPT_OCTETS
-    assert read_receipt(octets).receipt == long
+    octets = write_receipt(long, LONGEST)
+    assert len(octets) == MAX_RECEIPT_OCTETS == 810
+    assert read_receipt(octets) == SignedReceipt(long, LONGEST)
+    assert "octets" in refusal(octets + b"\0").detail
+
+
+@pytest.mark.spec("BP-3")
+def test_the_proof_of_a_batch_stands_where_the_signature_stood() -> None:
+    octets = write_receipt(REFUSED, BATCHED)
+    assert octets == OCTETS[:-65] + write_proof(BATCHED)
+    assert read_receipt(octets) == SignedReceipt(REFUSED, BATCHED)
+
+
+@pytest.mark.spec("BP-3")
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"size": 1, "index": 0}, "a batch of 1"),
+        ({"size": 4097}, "a batch of 4097"),
+        ({"index": 3}, "leaf 3 in a batch of 3"),
+        ({"path": ()}, "the path of leaf 1 among 3"),
+        ({"path": (bytes(32),) * 3}, "the path of leaf 1 among 3"),
+    ],
+)
+def test_a_batch_proof_that_does_not_hold_together_is_refused(
+    changes: dict[str, Any], named: str
+) -> None:
+    caught = refusal(write_receipt(REFUSED, replace(BATCHED, **changes)))
+    assert caught.reason is Reason.RECEIPT_INVALID
+    assert named in caught.detail
 
 
 @pytest.mark.spec("TR-8", "TR-10")
@@ -100,10 +132,10 @@ def test_the_longest_receipt_is_as_long_as_the_bound() -> None:
         (32, bytes(16), "reference"),
         (14, bytes(34), "digest"),
         (48, bytes(32), "digest"),
-        (152, b"\0", "length"),
-        (152, b"\xff", "length"),
+        (152, b"\0", "proof"),
+        (152, b"\xff", "proof"),
         (153, b"\xff", "utf-8"),
-        (len(OCTETS) - 65, b"\x01", "proof"),
+        (len(OCTETS) - 65, b"\x01", "batch"),
         (len(OCTETS) - 65, b"\xff", "proof"),
     ],
 )
@@ -117,7 +149,7 @@ def test_another_value_in_a_field_is_refused_by_the_field(
 
 @pytest.mark.parametrize("kind", [1, 2])
 def test_only_a_refusal_may_be_about_what_was_never_authenticated(kind: int) -> None:
-    nameless = bytearray(write_receipt(NAMELESS, SIGNATURE))
+    nameless = bytearray(write_receipt(NAMELESS, PROOF))
     nameless[4], nameless[7] = kind, 0
     assert "reference" in refusal(bytes(nameless)).detail
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import LocalUseError
+from protocol.proof import path_length
 from signing.merkle import (
     Tree,
     consistency_nodes,
@@ -14,7 +15,6 @@ from signing.merkle import (
     leaf_hash,
     node_at,
     node_hash,
-    path_length,
     root_from_inclusion,
     root_node,
     verify_consistency,
@@ -120,7 +120,7 @@ def test_roots_and_paths_are_those_of_the_recursive_definition(size: int) -> Non
     for index in range(size):
         inclusion = tree.inclusion_path(index)
         assert inclusion == path(index, leaves)
-        assert path_length(index, size) == len(inclusion)
+        assert path_length(index, size) == len(inclusion) == len(inclusion_nodes(index, size))
         hashed = leaf_hash(SUITE, leaves[index])
         assert root_from_inclusion(SUITE, hashed, index, size, inclusion) == tree.root
 

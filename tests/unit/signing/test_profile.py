@@ -6,11 +6,28 @@ import pytest
 
 from protocol.errors import RefusedError
 from protocol.limits import MAX_ENVELOPE_OCTETS
+from protocol.proof import Batched, path_length, write_proof
 from protocol.reasons import Reason
 from protocol.wire import parse_canonical
-from signing.profile import DIGEST_URI, DS, SIGNATURE_URI, SignedContent, take_apart
+from signing.profile import (
+    DIGEST_URI,
+    DS,
+    MAX_SIGNATURE_ELEMENT_OCTETS,
+    MERKLE_URI,
+    SIGNATURE_URI,
+    SignedContent,
+    attach,
+    take_apart,
+)
 from signing.suites import Suite, digest
-from tests.messages import WUHAN, XIANGYANG, envelope, keys_of, signed_by_sender
+from tests.messages import (
+    WUHAN,
+    XIANGYANG,
+    envelope,
+    keys_of,
+    signed_by_sender,
+    signed_together,
+)
 
 KEYS = keys_of([WUHAN, XIANGYANG])
 SIGNED = signed_by_sender(envelope(KEYS), KEYS).decode()
@@ -20,6 +37,7 @@ INNER = SIGNATURE.replace(f' xmlns:ds="{DS}"', "")
 SHA512 = "http://www.w3.org/2001/04/xmlenc#sha512"
 INCLUSIVE = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
 TRANSFORM = '<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"></ds:Transform>'
+ZERO = bytes(64)
 KEY_INFO = "<ds:KeyInfo><ds:KeyName>x</ds:KeyName></ds:KeyInfo>"
 
 
@@ -48,13 +66,13 @@ def test_content_and_signature_come_apart_and_fit(suite: Suite) -> None:
     assert signed.suite is suite
     assert digest(suite, signed.content) == signed.message_digest
     key = keys.public(message.header.sender.key)
-    assert key.verify(signed.signed_info, signed.signature)
+    assert key.verify(signed.signed_info, signed.proof.signature)
 
 
 @pytest.mark.spec("SG-12", "SG-13")
 def test_the_template_octet_for_octet() -> None:
     signed = apart(SIGNED)
-    value = base64.b64encode(signed.signature).decode()
+    value = base64.b64encode(signed.proof.signature).decode()
     stated = base64.b64encode(signed.message_digest).decode()
     template = (
         '<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:SignedInfo>'
@@ -80,6 +98,90 @@ def test_what_is_signed_is_the_signed_info_as_it_is_canonicalised() -> None:
     assert apart(SIGNED).signed_info == alone.encode()
 
 
+@pytest.mark.spec("BP-4")
+@pytest.mark.parametrize("suite", Suite, ids=str)
+def test_a_batched_message_differs_in_method_and_value_only(suite: Suite) -> None:
+    keys = keys_of([WUHAN, XIANGYANG], suite)
+    message, other = envelope(keys, suite), envelope(keys, suite, number=2)
+    text = signed_together([message, other], keys)[0].decode()
+    signed, alone = apart(text), apart(signed_by_sender(message, keys).decode())
+    assert isinstance(signed.proof, Batched)
+    assert signed.suite is suite
+    assert (signed.content, signed.message_digest) == (alone.content, alone.message_digest)
+    method = f'Algorithm="urn:tongban:signature:1:{suite}+merkle"'.encode()
+    assert method in signed.signed_info
+    plain = f'Algorithm="{SIGNATURE_URI[suite]}"'.encode()
+    assert signed.signed_info.replace(method, plain) == alone.signed_info
+    value = base64.b64encode(write_proof(signed.proof)).decode()
+    assert text.endswith(
+        f"<ds:SignatureValue>{value}</ds:SignatureValue></ds:Signature></Envelope>"
+    )
+
+
+def batched_with(value: bytes, text: str = SIGNED) -> str:
+    """The message with the batch's SignatureMethod and this value."""
+    own = SIGNATURE.partition("<ds:SignatureValue>")[2].partition("<")[0]
+    text = text.replace(SIGNATURE_URI[Suite.P256], MERKLE_URI[Suite.P256])
+    return text.replace(own, base64.b64encode(value).decode())
+
+
+@pytest.mark.spec("BP-3")
+@pytest.mark.parametrize(
+    ("proof", "named"),
+    [
+        (Batched(0, 1, (), ZERO), "a batch of 1,"),
+        (Batched(0, 0, (), ZERO), "a batch of 0,"),
+        (Batched(0, 4097, (bytes(32),) * 13, ZERO), "a batch of 4097,"),
+        (Batched(2, 2, (bytes(32),), ZERO), "leaf 2 in a batch of 2"),
+        (Batched(0, 2, (), ZERO), "the path of leaf 0 among 2 has 1 hashes"),
+        (Batched(0, 2, (bytes(32),) * 2, ZERO), "the path of leaf 0 among 2 has 1 hashes"),
+        (Batched(2, 3, (bytes(32),) * 2, ZERO), "the path of leaf 2 among 3 has 1 hashes"),
+        (Batched(0, 2, (bytes(32),), ZERO + b"\0"), "a batch proof of 106 octets, not 105"),
+        (Batched(0, 2, (bytes(32),), ZERO[1:]), "a batch proof of 104 octets, not 105"),
+    ],
+)
+def test_a_batch_proof_that_does_not_hold_together(proof: Batched, named: str) -> None:
+    caught = refusal(batched_with(write_proof(proof)))
+    assert caught.reason is Reason.BATCH_PROOF
+    assert named in caught.detail
+
+
+@pytest.mark.spec("BP-3")
+@pytest.mark.parametrize(("index", "size"), [(0, 2), (1, 2), (0, 4096), (4095, 4096)])
+def test_the_smallest_and_the_largest_batch(index: int, size: int) -> None:
+    proof = Batched(index, size, (b"p" * 32,) * path_length(index, size), ZERO)
+    assert apart(batched_with(write_proof(proof))).proof == proof
+
+
+@pytest.mark.spec("BP-4")
+def test_method_and_form_of_the_value_belong_together() -> None:
+    single = refusal(batched_with(b"\0" + ZERO))
+    assert (single.reason, "single" in single.detail) == (Reason.BATCH_PROOF, True)
+    bare = refusal(batched_with(b"\2" + ZERO[1:]))
+    assert (bare.reason, "form 02" in bare.detail) == (Reason.BATCH_PROOF, True)
+    proof = write_proof(Batched(0, 2, (bytes(32),), ZERO))
+    under_single = batched_with(proof).replace(MERKLE_URI[Suite.P256], SIGNATURE_URI[Suite.P256])
+    assert "105 octets, not 64" in refusal(under_single).detail
+    assert refusal(under_single).reason is Reason.SIGNATURE_PROFILE
+
+
+def test_a_batch_proof_is_base64_in_its_one_form() -> None:
+    good = batched_with(write_proof(Batched(0, 8, (bytes(32),) * 3, ZERO)))
+    value = good.partition("<ds:SignatureValue>")[2].partition("<")[0]
+    assert value.endswith("AA==")
+    for other in (value[:-3] + "B==", value[:-2], value + "\n", value[:64] + "\n" + value[64:]):
+        caught = refusal(good.replace(value, other))
+        assert caught.reason is Reason.SIGNATURE_PROFILE
+        assert "base64" in caught.detail
+
+
+def test_the_longest_signature_fits_what_is_left_for_it() -> None:
+    longest = Batched(0, 4096, (bytes(32),) * 12, ZERO)
+    content = SIGNED.replace(SIGNATURE, "").encode()
+    added = {len(attach(content, suite, bytes(32), longest)) - len(content) for suite in Suite}
+    assert max(added) == MAX_SIGNATURE_ELEMENT_OCTETS
+
+
 @pytest.mark.spec("SG-2")
 def test_no_signature() -> None:
     assert refusal(SIGNED.replace(SIGNATURE, "")).reason is Reason.SIGNATURE_MISSING
@@ -87,7 +189,7 @@ def test_no_signature() -> None:
 
 
 @pytest.mark.spec("SG-3")
-@pytest.mark.parametrize("uri", ["", SHA512, f"{DS}rsa-sha1", "urn:tongban:signature:1:none"])
+@pytest.mark.parametrize("uri", ["", SHA512, f"{DS}rsa-sha1", "urn:tongban:signature:1:ed25519"])
 def test_a_suite_nobody_registered(uri: str) -> None:
     caught = refusal(edited(SIGNATURE_URI[Suite.P256], uri))
     assert caught.reason is Reason.SUITE_UNKNOWN

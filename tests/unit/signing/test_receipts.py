@@ -8,10 +8,18 @@ import pytest
 from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_DETAIL_OCTETS
+from protocol.proof import Batched
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType, read_receipt
+from protocol.receipt import Receipt, ReceiptType, read_receipt, write_receipt
+from signing.batch import Checking, sign_group
 from signing.keys import KeyUse
-from signing.receipts import concerns, draft_receipt, sign_receipt, verify_receipt
+from signing.receipts import (
+    concerns,
+    draft_receipt,
+    receipt_request,
+    sign_receipt,
+    verify_receipt,
+)
 from signing.suites import Suite, digest
 from tests.messages import (
     DAY_MS,
@@ -151,6 +159,77 @@ def test_step_4_any_changed_octet_is_refused() -> None:
 def test_step_4_a_signature_over_something_else_of_the_same_key() -> None:
     other = resigned(instant_ms=NOW_MS + 1)
     assert "signature" in refusal(RECEIVED[:-64] + other[-64:]).detail
+
+
+def together(*receipts: Receipt, keys: Keys = KEYS) -> list[bytes]:
+    """The receipts, signed as one group by the keys they name."""
+    proofs = sign_group(keys, [receipt_request(receipt) for receipt in receipts])
+    return [write_receipt(*pair) for pair in zip(receipts, proofs, strict=True)]
+
+
+def some_receipts() -> list[Receipt]:
+    receipt = read_receipt(RECEIVED).receipt
+    return [replace(receipt, instant_ms=NOW_MS + number) for number in range(3)]
+
+
+def with_proof(octets: bytes, **changes: Any) -> bytes:
+    """The batched receipt with another proof."""
+    signed = read_receipt(octets)
+    assert isinstance(signed.proof, Batched)
+    return write_receipt(signed.receipt, replace(signed.proof, **changes))
+
+
+@pytest.mark.spec("BP-1")
+@pytest.mark.parametrize("suite", Suite, ids=str)
+def test_each_receipt_of_a_batch_verifies_alone(suite: Suite) -> None:
+    keys = keys_of([WUHAN, XIANGYANG], suite)
+    messages = [
+        verified(signed_by_sender(envelope(keys, suite, number=number), keys), keys)
+        for number in range(5)
+    ]
+    receipts = [read_receipt(receipt_for(each, keys, XIANGYANG)).receipt for each in messages]
+    for receipt, octets in zip(receipts, together(*receipts, keys=keys), strict=True):
+        assert isinstance(read_receipt(octets).proof, Batched)
+        assert verify_receipt(octets, keys.trust()).receipt == receipt
+
+
+@pytest.mark.spec("BP-2")
+def test_step_4_a_proof_belongs_to_its_receipt() -> None:
+    first, second, _ = together(*some_receipts())
+    other = read_receipt(second)
+    swapped = write_receipt(read_receipt(first).receipt, other.proof)
+    assert "signature" in refusal(swapped).detail
+    assert "signature" in refusal(with_proof(first, index=1)).detail
+    assert "signature" in refusal(with_proof(first, size=4)).detail
+    assert "signature" in refusal(with_proof(first, signature=bytes(64))).detail
+
+
+@pytest.mark.spec("BP-2")
+@pytest.mark.parametrize("purpose", [KeyUse.ENVELOPE, KeyUse.PING])
+def test_step_4_a_batch_for_another_purpose_is_no_receipt(purpose: KeyUse) -> None:
+    requests = [replace(receipt_request(receipt), use=purpose) for receipt in some_receipts()]
+    proof = sign_group(KEYS, requests)[0]
+    assert isinstance(proof, Batched)
+    assert "signature" in refusal(write_receipt(some_receipts()[0], proof)).detail
+
+
+@pytest.mark.spec("BP-5")
+def test_step_4_a_zeroed_root_signature_after_the_root_was_verified() -> None:
+    first, second, _ = together(*some_receipts())
+    trust, checking = KEYS.trust(), Checking()
+    verify_receipt(first, trust, checking=checking)
+    with pytest.raises(RefusedError, match="signature"):
+        verify_receipt(with_proof(second, signature=bytes(64)), trust, checking=checking)
+    verify_receipt(second, trust, checking=checking)
+
+
+def test_step_4_any_changed_octet_of_a_batched_receipt_is_refused() -> None:
+    octets, checking = together(*some_receipts())[0], Checking()
+    verify_receipt(octets, KEYS.trust(), checking=checking)
+    for place in range(len(octets)):
+        changed = octets[:place] + bytes([octets[place] ^ 1]) + octets[place + 1 :]
+        with pytest.raises((RefusedError, UnavailableError)):
+            verify_receipt(changed, KEYS.trust(), checking=checking)
 
 
 def test_step_5_a_receipt_concerns_the_message_it_names_by_digest() -> None:

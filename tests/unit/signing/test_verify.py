@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,12 @@ from lxml import etree
 from protocol.envelope import CLOSING_TAG, Address, Sender, read_envelope, write_content
 from protocol.errors import RefusedError, TongbanError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS
+from protocol.proof import Batched, read_proof, write_proof
 from protocol.reasons import Reason
+from signing.batch import Checking, ProofRequest, sign_group
 from signing.keys import KeyUse
-from signing.profile import DS
-from signing.suites import Suite
+from signing.profile import DS, attach, envelope_request, signed_info
+from signing.suites import Suite, digest
 from signing.trust import TrustSet
 from signing.verify import check_part, verify_envelope
 from tests.messages import (
@@ -34,6 +37,7 @@ from tests.messages import (
     sign_content,
     sign_envelope,
     signed_by_sender,
+    signed_together,
     verified,
 )
 
@@ -254,6 +258,138 @@ def test_step_9_another_signature() -> None:
 def test_step_9_a_signature_of_nothing() -> None:
     own = OCTETS.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0]
     refused(Reason.SIGNATURE_INVALID, OCTETS.replace(own, b"A" * 86 + b"=="))
+
+
+BATCH = signed_together([MESSAGE, envelope(KEYS, number=2), envelope(KEYS, number=3)], KEYS)
+
+
+def proof_in(octets: bytes) -> Batched:
+    proof = read_proof(base64.b64decode(value_in(octets)))
+    assert isinstance(proof, Batched)
+    return proof
+
+
+def value_in(octets: bytes) -> bytes:
+    return octets.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0]
+
+
+def with_proof(octets: bytes, proof: Batched) -> bytes:
+    """The batched message with another proof."""
+    return octets.replace(value_in(octets), base64.b64encode(write_proof(proof)))
+
+
+@pytest.mark.spec("BP-1")
+@pytest.mark.parametrize("suite", Suite, ids=str)
+def test_each_message_of_a_batch_verifies_alone_and_is_the_same_message(suite: Suite) -> None:
+    keys = keys_of(NODES, suite)
+    messages = [envelope(keys, suite, number=number) for number in range(5)]
+    for message, octets in zip(messages, signed_together(messages, keys), strict=True):
+        result = verified(octets, keys)
+        assert result.envelope == message
+        assert proof_in(octets).size == 5
+        alone = verified(signed_by_sender(message, keys), keys)
+        assert result.message_digest == alone.message_digest
+
+
+@pytest.mark.spec("BP-2")
+def test_step_9_a_proof_belongs_to_its_message() -> None:
+    first, second, third = (proof_in(octets) for octets in BATCH)
+    assert SENDER.key in refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], second))
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], replace(first, index=1)))
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], replace(first, size=4)))
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], replace(first, path=third.path * 2)))
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], replace(first, signature=bytes(64))))
+
+
+@pytest.mark.spec("BP-2")
+def test_step_9_the_leaf_is_the_signed_info_and_not_the_digest() -> None:
+    """A batch over bare digests would leave algorithm and template unsigned."""
+    key = KEYS.secrets[SENDER.key]
+    digests = [verified(octets, KEYS).message_digest for octets in BATCH[:2]]
+    requests = [ProofRequest(SENDER.key, KeyUse.ENVELOPE, each) for each in digests]
+    proofs = sign_group(KEYS, requests)
+    assert isinstance(proofs[0], Batched)
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], proofs[0]))
+    # Nor is the SignedInfo of the single form a leaf.
+    requests = [
+        ProofRequest(SENDER.key, KeyUse.ENVELOPE, signed_info(key.suite, each)) for each in digests
+    ]
+    proofs = sign_group(KEYS, requests)
+    assert isinstance(proofs[0], Batched)
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], proofs[0]))
+
+
+@pytest.mark.spec("BP-2")
+@pytest.mark.parametrize("purpose", [KeyUse.PING, KeyUse.RECEIPT])
+def test_step_9_a_batch_for_another_purpose(purpose: KeyUse) -> None:
+    """Signed by the very key, over the very leaf; only the purpose is another."""
+    key = KEYS.secrets[SENDER.key]
+    digests = [verified(octets, KEYS).message_digest for octets in BATCH[:2]]
+    leaves = [signed_info(key.suite, each, batched=True) for each in digests]
+    meant, other = (
+        sign_group(KEYS, [ProofRequest(SENDER.key, use, leaf) for leaf in leaves])[0]
+        for use in (KeyUse.ENVELOPE, purpose)
+    )
+    assert isinstance(meant, Batched)
+    assert isinstance(other, Batched)
+    verified(with_proof(BATCH[0], meant), KEYS)
+    refused(Reason.SIGNATURE_INVALID, with_proof(BATCH[0], other))
+
+
+def test_step_6_the_suite_of_a_batch_is_the_registered_one() -> None:
+    stranger = make_key("stranger", Suite.ED25519)
+    content = write_content(MESSAGE)
+    message_digest = digest(stranger.suite, content)
+    request = envelope_request(stranger.public, KeyUse.ENVELOPE, message_digest)
+    strangers = Keys([], {stranger.public.key_id: stranger})
+    proof, _ = sign_group(strangers, [request, request])
+    refused(Reason.SUITE_MISMATCH, attach(content, stranger.suite, message_digest, proof))
+    text = BATCH[0].replace(b"ecdsa-p256-sha256+merkle", b"sm2-sm3+merkle")
+    refused(Reason.SIGNATURE_PROFILE, text)
+
+
+def test_step_6_a_batch_of_another_authority_s_key() -> None:
+    """Owner, node and use are held against each message, not against its batch."""
+    elsewhere = envelope(KEYS, sender=Sender(HUB, SENDER.authority, SENDER.key))
+    octets = signed_together([MESSAGE, elsewhere], KEYS)
+    checking = Checking()
+    verify_envelope(octets[0], rules(), KEYS.trust(), NOW_MS, checking=checking)
+    with pytest.raises(RefusedError) as caught:
+        verify_envelope(octets[1], rules(), KEYS.trust(), NOW_MS, checking=checking)
+    assert caught.value.reason is Reason.KEY_OWNER
+
+
+@pytest.mark.spec("BP-5")
+def test_step_9_a_zeroed_root_signature_after_the_root_was_verified() -> None:
+    trust, checking = KEYS.trust(), Checking()
+    verify_envelope(BATCH[0], rules(), trust, NOW_MS, checking=checking)
+    forged = with_proof(BATCH[1], replace(proof_in(BATCH[1]), signature=bytes(64)))
+    with pytest.raises(RefusedError) as caught:
+        verify_envelope(forged, rules(), trust, NOW_MS, checking=checking)
+    assert caught.value.reason is Reason.SIGNATURE_INVALID
+    verify_envelope(BATCH[1], rules(), trust, NOW_MS, checking=checking)
+
+
+@pytest.mark.spec("BP-5")
+def test_step_7_a_revoked_key_is_refused_although_its_root_is_known() -> None:
+    checking = Checking()
+    verify_envelope(BATCH[0], rules(), KEYS.trust(), NOW_MS, checking=checking)
+    revoked = registered(revoked_ms=NOW_MS).trust()
+    for octets in BATCH:
+        with pytest.raises(RefusedError) as caught:
+            verify_envelope(octets, rules(), revoked, NOW_MS, checking=checking)
+        assert caught.value.reason is Reason.KEY_REVOKED
+
+
+@pytest.mark.spec("BP-6")
+def test_step_9_one_signature_too_many_is_not_decided() -> None:
+    def charge() -> None:
+        raise UnavailableError(Reason.OVERLOADED, "too many")
+
+    for octets in (OCTETS, BATCH[0]):
+        with pytest.raises(UnavailableError) as caught:
+            verify_envelope(octets, rules(), KEYS.trust(), NOW_MS, checking=Checking(charge=charge))
+        assert caught.value.reason is Reason.OVERLOADED
 
 
 @pytest.mark.spec("SG-11", "TR-2")
