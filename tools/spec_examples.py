@@ -25,8 +25,10 @@ from protocol.envelope import (
 )
 from protocol.identifiers import case_id_of, make_uuid7, uscc_check, uuid_octets
 from protocol.proof import Single
+from protocol.receipt import ReceiptType, receipt_signed_octets, write_receipt
 from signing.keys import KeyUse
 from signing.profile import DIGEST_URI, SIGNATURE_URI, attach, signed_info
+from signing.receipts import draft_receipt, verify_receipt
 from signing.suites import PrivateKey, Suite, digest, private_key_from_entropy
 from signing.trust import KeyRecord, TrustSet
 from signing.verify import Rules, VerifiedEnvelope, verify_envelope
@@ -203,3 +205,27 @@ def case_id() -> list[str]:
         f"case id         {case_id_of(authority, opener)}",
     ]
     return _fenced(iter(rows))
+
+
+def receipt() -> list[str]:
+    """Chapter 08: the destination's receipt for the message."""
+    one, key = example(), receipt_key()
+    header = one.verified.envelope.header
+    drafted = draft_receipt(
+        ReceiptType.RECEIVED,
+        WUHAN,
+        key.public,
+        one.octets,
+        NOON_MS + 250,
+        reference=header.reference,
+        message_digest=one.verified.message_digest,
+    )
+    octets = write_receipt(drafted, Single(key.sign(receipt_signed_octets(drafted))))
+    verify_receipt(octets, one.trust)
+    return [
+        *_fenced(_hex(octets)),
+        "",
+        f"{len(octets)} octets. The key's SubjectPublicKeyInfo:",
+        "",
+        *_fenced(_hex(key.public.spki)),
+    ]

@@ -66,6 +66,7 @@ def refusing_step(report: Report) -> str:
     return last.name
 
 
+@pytest.mark.spec("EV-9")
 def test_every_octet_of_a_file() -> None:
     octets = message_file(Suite.ED25519)
     (directory,) = [record.octets for record in pieces(octets) if record.kind == 2]

@@ -147,6 +147,7 @@ def with_new_receipt_key(node_id: str, revoked_ms: int) -> tuple[Federation, Key
     return federation, keys
 
 
+@pytest.mark.spec("RC-21")
 def test_a_stored_receipt_outlives_the_revocation_of_its_key(tmp_path: Path) -> None:
     """The same statement under the new key; repeating the old one would never end the message."""
 
@@ -175,6 +176,7 @@ def test_a_stored_receipt_outlives_the_revocation_of_its_key(tmp_path: Path) -> 
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("RC-19")
 def test_a_slow_copy_of_a_refusal_ends_nothing_that_was_received_since(tmp_path: Path) -> None:
     """A blank refusal for a reason that may pass (here: an old version) settles nothing."""
 

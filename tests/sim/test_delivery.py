@@ -92,7 +92,7 @@ def play(scene: Callable[[], Any]) -> None:
     run_virtual(scene())
 
 
-@pytest.mark.spec("WF-8")
+@pytest.mark.spec("RC-20", "WF-8")
 def test_custody_on_the_way_and_one_receipt_at_the_end(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path) as w:
@@ -222,6 +222,7 @@ def test_a_message_that_did_arrive_is_not_expired_by_its_senders_clock(tmp_path:
     play(scene)
 
 
+@pytest.mark.spec("RC-14")
 def test_a_forwarder_that_alters_an_envelope_ends_nothing(tmp_path: Path) -> None:
     """The destination refuses what it got; the sender holds other octets and goes on."""
 
@@ -251,6 +252,7 @@ def test_a_forwarder_that_alters_an_envelope_ends_nothing(tmp_path: Path) -> Non
     play(scene)
 
 
+@pytest.mark.spec("EX-4", "RC-16")
 def test_a_forwarder_that_lost_what_it_had_in_custody_gets_it_again(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path, XIANGYANG) as w:

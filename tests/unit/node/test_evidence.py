@@ -112,6 +112,7 @@ def test_a_message_alone_proves_itself_with_its_custody(
     assert (one.kind, one.custody, one.erased) == ("case.submit", (HUB,), ())
 
 
+@pytest.mark.spec("EV-9")
 def test_any_changed_byte_is_refused_by_a_named_step(
     story: tuple[bytes, bytes, bytes, str],
 ) -> None:
@@ -126,6 +127,7 @@ def test_any_changed_byte_is_refused_by_a_named_step(
     assert {"container", "about", "directories", "envelopes", "parts", "receipts", "seal"} <= found
 
 
+@pytest.mark.spec("EV-13")
 def test_a_foreign_anchor_is_refused_at_the_directories(
     story: tuple[bytes, bytes, bytes, str],
 ) -> None:

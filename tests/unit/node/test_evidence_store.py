@@ -164,6 +164,7 @@ def test_a_case_with_what_was_sent_and_what_came(wuhan: Node) -> None:
     assert report.proven[0].custody == (HUB,)
 
 
+@pytest.mark.spec("EV-18")
 def test_only_the_directories_of_the_provinces_concerned_go_along(wuhan: Node) -> None:
     wuhan.hold(message(KEYS), Role.OUT)
     documents = [record.octets for record in pieces(wuhan.case()) if record.kind == 2]
@@ -192,6 +193,7 @@ def test_the_end_that_knows_the_outcome_speaks(wuhan: Node) -> None:
     assert len(valid(wuhan.case()).proven) == 1
 
 
+@pytest.mark.spec("EV-16")
 def test_what_is_on_its_way_waits_and_so_does_what_follows_it(wuhan: Node) -> None:
     wuhan.hold(message(KEYS, number=1, sequence=1), Role.OUT)
     wuhan.hold(message(KEYS, number=2, sequence=2), Role.OUT, settled=False)
@@ -203,6 +205,7 @@ def test_what_is_on_its_way_waits_and_so_does_what_follows_it(wuhan: Node) -> No
     assert valid(wuhan.message(3)).proven
 
 
+@pytest.mark.spec("EV-16")
 def test_a_number_used_again_stays_out_of_the_case_and_is_proven_alone(wuhan: Node) -> None:
     refusal = RefusedError(Reason.SEQUENCE_USED, "1, next is 2")
     wuhan.hold(message(KEYS, number=1), Role.OUT)
@@ -213,6 +216,7 @@ def test_a_number_used_again_stays_out_of_the_case_and_is_proven_alone(wuhan: No
     assert other.reason is Reason.SEQUENCE_USED
 
 
+@pytest.mark.spec("EV-17")
 def test_a_forwarder_proves_the_hand_over_and_shows_no_papers(hub: Node) -> None:
     hub.hold(message(KEYS), Role.TRANSIT)
     (one,) = valid(hub.message()).proven

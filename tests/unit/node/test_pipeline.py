@@ -91,6 +91,7 @@ def ping(origin: str = WUHAN, destination: str = EZHOU, **changes: Any) -> Signe
     return sign(Message(origin, destination, **changes), SAMPLE.keyrings[origin])
 
 
+@pytest.mark.spec("RC-14")
 def test_an_honest_ping_is_received_and_recorded(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping()
@@ -107,6 +108,7 @@ def test_an_honest_ping_is_received_and_recorded(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-5", "RC-21")
 def test_the_same_again_gets_the_very_same_receipt_and_one_delivery(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping()
@@ -119,6 +121,7 @@ def test_the_same_again_gets_the_very_same_receipt_and_one_delivery(at: Any) -> 
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-5", "RC-21")
 def test_a_duplicate_after_a_crash_gets_the_same_receipt(tmp_path: Path) -> None:
     async def play() -> None:
         node = SimNode(
@@ -176,6 +179,7 @@ SPOILS: dict[str, tuple[Callable[[bytes], bytes], Reason]] = {
 }
 
 
+@pytest.mark.spec("RC-4")
 @pytest.mark.parametrize("name", SPOILS)
 def test_what_is_not_authentic_is_refused_by_its_octets_and_leaves_no_trace(
     at: Any,
@@ -199,6 +203,7 @@ def test_what_is_not_authentic_is_refused_by_its_octets_and_leaves_no_trace(
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("RC-4")
 def test_a_post_that_is_no_frames_is_refused_whole(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         whole = ping().post()
@@ -412,6 +417,7 @@ def test_an_authority_that_is_not_here_is_refused_by_name(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("RC-2")
 def test_a_receipt_nobody_asked_for_is_not_here(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         stored = only(await present(node, WUHAN, ping().post()))

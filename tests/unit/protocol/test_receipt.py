@@ -57,6 +57,7 @@ def test_a_receipt_is_read_back_with_its_proof(receipt: Receipt) -> None:
     assert signed.proof == PROOF
 
 
+@pytest.mark.spec("RC-5")
 def test_every_field_stands_where_the_layout_says() -> None:
     detail = "过期 3 天".encode()
     assert OCTETS[:8] == b"TBR1" + bytes([3, 3, 0, 16])
@@ -72,12 +73,14 @@ def test_every_field_stands_where_the_layout_says() -> None:
     assert OCTETS[153 + len(detail) :] == b"\0" + PROOF.signature
 
 
+@pytest.mark.spec("RC-10")
 def test_the_signature_covers_everything_before_the_proof_under_its_own_domain() -> None:
     assert receipt_signed_octets(REFUSED) == b"TONGBAN-RECEIPT-1\0" + OCTETS[:-65]
     assert receipt_statement(REFUSED) == OCTETS[:-65]
     assert RECEIPT_DOMAIN.endswith(b"\0")
 
 
+@pytest.mark.spec("RC-3")
 def test_the_longest_receipt_is_as_long_as_the_bound() -> None:
     long = replace(REFUSED, detail="x" * MAX_DETAIL_OCTETS)
     octets = write_receipt(long, LONGEST)
@@ -112,7 +115,7 @@ def test_a_batch_proof_that_does_not_hold_together_is_refused(
     assert named in caught.detail
 
 
-@pytest.mark.spec("TR-8", "TR-10")
+@pytest.mark.spec("RC-7", "RC-8", "RC-9", "TR-8", "TR-10")
 @pytest.mark.parametrize(
     ("place", "octet", "named"),
     [
@@ -147,6 +150,7 @@ def test_another_value_in_a_field_is_refused_by_the_field(
     assert named in caught.detail
 
 
+@pytest.mark.spec("RC-8")
 @pytest.mark.parametrize("kind", [1, 2])
 def test_only_a_refusal_may_be_about_what_was_never_authenticated(kind: int) -> None:
     nameless = bytearray(write_receipt(NAMELESS, PROOF))
@@ -154,6 +158,7 @@ def test_only_a_refusal_may_be_about_what_was_never_authenticated(kind: int) -> 
     assert "reference" in refusal(bytes(nameless)).detail
 
 
+@pytest.mark.spec("RC-6")
 def test_no_octet_may_be_missing_or_follow() -> None:
     for octets in (OCTETS[:length] for length in range(len(OCTETS))):
         assert refusal(octets).reason is Reason.RECEIPT_INVALID
@@ -161,7 +166,7 @@ def test_no_octet_may_be_missing_or_follow() -> None:
     assert refusal(OCTETS + bytes(MAX_RECEIPT_OCTETS)).reason is Reason.RECEIPT_INVALID
 
 
-@pytest.mark.spec("TR-8")
+@pytest.mark.spec("RC-3", "RC-7", "RC-8", "TR-8")
 @pytest.mark.parametrize(
     ("receipt", "named"),
     [

@@ -105,6 +105,7 @@ def lone(one: MessageEvidence, held: Keys = KEYS, **changes: Any) -> bytes:
 # What it proves
 
 
+@pytest.mark.spec("EV-9")
 @pytest.mark.parametrize("suite", Suite, ids=str)
 def test_a_case_is_proven_step_by_step(suite: Suite) -> None:
     report = check(case_file(suite))
@@ -134,6 +135,7 @@ def test_what_was_proven_is_named() -> None:
     assert (refused.outcome, refused.reason) == (ReceiptType.REFUSED, Reason.WRONG_STATE)
 
 
+@pytest.mark.spec("EV-5")
 def test_an_erased_part_is_reported_and_the_hand_over_stays_proven() -> None:
     for held, erased in [({}, ("body", "m1")), ({"m1": SCAN}, ("body",))]:
         report = check(lone(message(KEYS, parts=held)))
@@ -144,6 +146,7 @@ def test_an_erased_part_is_reported_and_the_hand_over_stays_proven() -> None:
 # The form
 
 
+@pytest.mark.spec("EV-10", "EV-11", "EV-12")
 def test_the_file_octet_for_octet() -> None:
     records = pieces(ONE)
     assert joined(records) == ONE
@@ -168,6 +171,7 @@ def test_the_file_octet_for_octet() -> None:
 # 1 container
 
 
+@pytest.mark.spec("EV-1")
 @pytest.mark.parametrize(
     "octets",
     [
@@ -187,21 +191,25 @@ def test_1_rubbish(octets: bytes) -> None:
     assert failing_step(octets) == "container"
 
 
+@pytest.mark.spec("EV-1")
 def test_1_cut_anywhere() -> None:
     for length in range(len(ONE)):
         assert failing_step(ONE[:length]) == "container"
 
 
+@pytest.mark.spec("EV-1")
 @pytest.mark.parametrize("extra", [b"\0", b"\n", MAGIC, ONE, pieces(ONE)[-1].octets])
 def test_1_continued(extra: bytes) -> None:
     assert failing_step(ONE + extra) == "container"
 
 
+@pytest.mark.spec("EV-1")
 def test_1_two_files_in_one() -> None:
     assert failing_step(FILE + ONE[len(MAGIC) :]) == "container"
     assert failing_step(joined([*pieces(FILE)[:-1], *pieces(ONE)])) == "container"
 
 
+@pytest.mark.spec("EV-1", "EV-10")
 @pytest.mark.parametrize(
     "order",
     [
@@ -226,6 +234,7 @@ def test_1_records_in_another_order(order: list[int]) -> None:
     assert failing_step(joined([first[kind] for kind in order])) == "container"
 
 
+@pytest.mark.spec("EV-1", "EV-10")
 @pytest.mark.parametrize(
     "octets", [b"", b"\0", b"\3m1", b"\2m\xff", bytes([255]) + b"m" * 254, b"\2m1" + SCAN]
 )
@@ -234,11 +243,13 @@ def test_1_a_part_without_a_name_or_twice(octets: bytes) -> None:
     assert failing_step(joined(edited(PART, 0, octets))) == "container"
 
 
+@pytest.mark.spec("EV-1")
 @pytest.mark.parametrize("seal", [b"", bytes(95), bytes(97)])
 def test_1_a_seal_of_another_length(seal: bytes) -> None:
     assert failing_step(joined(edited(SEAL, 0, seal))) == "container"
 
 
+@pytest.mark.spec("EV-1")
 @pytest.mark.parametrize(
     ("kind", "octets"), [(ABOUT, 5000), (ENVELOPE, 65537), (RECEIPT, 811), (SEAL, 97)]
 )
@@ -256,6 +267,7 @@ def described(**changes: object) -> bytes:
     return sealed_anew(edited(ABOUT, 0, octets), KEYS)
 
 
+@pytest.mark.spec("EV-2", "EV-11")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -281,6 +293,7 @@ def test_2_a_description_in_another_form(changes: dict[str, object]) -> None:
     assert failing_step(described(**changes)) == "about"
 
 
+@pytest.mark.spec("EV-2")
 @pytest.mark.parametrize(
     "octets",
     [
@@ -305,29 +318,33 @@ def test_2_a_description_that_is_none(octets: bytes) -> None:
 # 3 directories
 
 
+@pytest.mark.spec("EV-3", "EV-13")
 def test_3_a_foreign_anchor() -> None:
     assert failing_step(FILE, FOREIGN) == "directories"
 
 
+@pytest.mark.spec("EV-3")
 def test_3_a_directory_somebody_else_signed() -> None:
     payload = province("43", [])
     forged = sign(payload.model_copy(update={"prefix": "42"}))
     assert failing_step(evidence(KEYS, documents=[forged])) == "directories"
 
 
+@pytest.mark.spec("EV-3")
 def test_3_a_directory_twice_or_rubbish() -> None:
     own = directory(KEYS)
     assert failing_step(evidence(KEYS, documents=[own, own])) == "directories"
     assert failing_step(evidence(KEYS, documents=[own, b"\x1b[31m{}"])) == "directories"
 
 
+@pytest.mark.spec("EN-3", "EV-3")
 def test_3_trial_keys_prove_nothing_in_production() -> None:
     document = directory(KEYS, environment="production")
     assert failing_step(evidence(KEYS, documents=[document])) == "directories"
     assert failing_step(evidence(KEYS, environment="production")) == "directories"
 
 
-@pytest.mark.spec("TR-5")
+@pytest.mark.spec("EV-15", "TR-5")
 def test_3_what_cannot_be_computed_here_is_neither_passed_nor_refused() -> None:
     def open_trust(documents: Sequence[bytes], environment: Environment) -> TrustSet:
         assert (documents, environment) == ((directory(KEYS),), "trial")
@@ -344,6 +361,7 @@ def test_3_what_cannot_be_computed_here_is_neither_passed_nor_refused() -> None:
 # 4 envelopes
 
 
+@pytest.mark.spec("EV-4")
 def test_4_a_key_the_files_directories_do_not_know() -> None:
     strangers = keys_of([HUB, WUHAN, XIANGYANG])
     fewer = Keys([r for r in KEYS.records if r.use is not KeyUse.ENVELOPE], KEYS.secrets)
@@ -352,6 +370,7 @@ def test_4_a_key_the_files_directories_do_not_know() -> None:
     assert "key-unknown" in detail(octets)
 
 
+@pytest.mark.spec("EV-4")
 def test_4_an_envelope_changed_or_of_another_environment() -> None:
     octets = pieces(FILE)[2].octets
     for old, new in [(b'sequence="1"', b'sequence="2"'), (b"trial", b"production")]:
@@ -365,6 +384,7 @@ def with_sender_key(messages: list[MessageEvidence], **changes: Any) -> Report:
     return check(evidence(KEYS, messages, documents=[directory(held)]))
 
 
+@pytest.mark.spec("EV-14", "SG-17")
 def test_4_a_revoked_key_counts_for_what_another_node_saw_before() -> None:
     seen = [message(KEYS, received_ms=NOW_MS + DAY_MS)]
     assert with_sender_key(seen, revoked_ms=NOW_MS + DAY_MS + 1).outcome is Outcome.VALID
@@ -380,6 +400,7 @@ def test_4_a_revoked_key_counts_for_what_another_node_saw_before() -> None:
     )
 
 
+@pytest.mark.spec("EV-14", "SG-16")
 def test_4_the_senders_own_node_is_no_witness_against_its_own_revocation() -> None:
     local = [message(KEYS, to_node=WUHAN)]
     assert with_sender_key(local).outcome is Outcome.VALID
@@ -390,6 +411,7 @@ def test_4_the_senders_own_node_is_no_witness_against_its_own_revocation() -> No
         assert late.steps[-1].name == "envelopes"
 
 
+@pytest.mark.spec("EV-14", "SG-17")
 def test_4_a_key_that_merely_expired_still_proves_what_was_received_before() -> None:
     for to_node in (WUHAN, XIANGYANG):
         old = [message(KEYS, to_node=to_node)]
@@ -397,6 +419,7 @@ def test_4_a_key_that_merely_expired_still_proves_what_was_received_before() -> 
         assert with_sender_key(old, not_after_ms=NOW_MS).outcome is Outcome.REFUSED
 
 
+@pytest.mark.spec("EV-14")
 def test_4_what_the_senders_own_node_says_earlier_does_not_count() -> None:
     one = message(KEYS, received_ms=NOW_MS + 2 * DAY_MS)
     own = receipt_for(verified(one.envelope, KEYS), KEYS, WUHAN, ReceiptType.CUSTODY)
@@ -405,6 +428,7 @@ def test_4_what_the_senders_own_node_says_earlier_does_not_count() -> None:
     assert with_sender_key(backdated, revoked_ms=NOW_MS + DAY_MS).outcome is Outcome.REFUSED
 
 
+@pytest.mark.spec("EV-14")
 def test_4_a_receipt_that_does_not_verify_is_no_witness() -> None:
     one = message(KEYS, received_ms=NOW_MS + DAY_MS)
     receipt = bytearray(one.receipts[0])
@@ -413,6 +437,7 @@ def test_4_a_receipt_that_does_not_verify_is_no_witness() -> None:
     assert with_sender_key([forged], revoked_ms=NOW_MS + DAY_MS).steps[-1].name == "envelopes"
 
 
+@pytest.mark.spec("EV-15")
 def test_4_a_witness_this_machine_cannot_check_is_no_refusal() -> None:
     class Broken:
         def verify(self, *_: bytes) -> bool:
@@ -431,6 +456,7 @@ def test_4_a_witness_this_machine_cannot_check_is_no_refusal() -> None:
 # 5 parts
 
 
+@pytest.mark.spec("EV-5")
 def test_5_a_part_that_is_another_or_not_listed() -> None:
     for parts in (
         {**PARTS, "m1": SCAN[::-1]},
@@ -450,11 +476,13 @@ def test_5_a_name_cannot_speak_to_the_terminal() -> None:
 # 6 receipts
 
 
+@pytest.mark.spec("EV-6")
 def test_6_a_message_nobody_answered_for() -> None:
     one = message(KEYS, custody=[HUB])
     assert failing_step(lone(replace(one, receipts=one.receipts[:1]))) == "receipts"
 
 
+@pytest.mark.spec("EV-6")
 def test_6_a_receipt_of_somebody_else_ends_nothing() -> None:
     one = message(KEYS)
     checked = verified(one.envelope, KEYS)
@@ -464,6 +492,7 @@ def test_6_a_receipt_of_somebody_else_ends_nothing() -> None:
         assert failing_step(lone(replace(one, receipts=[*one.receipts, stranger]))) == "receipts"
 
 
+@pytest.mark.spec("EV-6")
 def test_6_two_ends_and_custody_of_the_destination() -> None:
     one = message(KEYS)
     checked = verified(one.envelope, KEYS)
@@ -478,11 +507,13 @@ def test_6_two_ends_and_custody_of_the_destination() -> None:
         assert failing_step(lone(replace(one, receipts=receipts))) == "receipts"
 
 
+@pytest.mark.spec("EV-6")
 def test_6_a_receipt_for_another_message() -> None:
     one, other = message(KEYS), message(KEYS, number=2)
     assert failing_step(lone(replace(one, receipts=other.receipts))) == "receipts"
 
 
+@pytest.mark.spec("EV-6")
 def test_6_a_forged_receipt() -> None:
     one = message(KEYS)
     changed = one.receipts[0][:-1] + bytes([one.receipts[0][-1] ^ 1])
@@ -516,6 +547,7 @@ def test_6_a_refusal_of_the_octets_counts_when_it_is_the_destinations() -> None:
 # 7 subject
 
 
+@pytest.mark.spec("EV-7")
 def test_7_a_message_of_another_case_or_of_none() -> None:
     whole = story(KEYS)
     assert failing_step(evidence(KEYS, whole, subject_id=message_id(77))) == "subject"
@@ -526,6 +558,7 @@ def test_7_a_message_of_another_case_or_of_none() -> None:
     assert failing_step(evidence(KEYS, [*whole, ping])) == "subject"
 
 
+@pytest.mark.spec("EV-7")
 def test_7_another_message_than_the_subject_or_more_than_it() -> None:
     one, other = message(KEYS), message(KEYS, number=2)
     as_message: dict[str, Any] = {"subject": Subject.MESSAGE, "subject_id": message_id(1)}
@@ -536,6 +569,7 @@ def test_7_another_message_than_the_subject_or_more_than_it() -> None:
     assert failing_step(evidence(KEYS, [one, namesake], **as_message)) == "subject"
 
 
+@pytest.mark.spec("EV-7")
 @pytest.mark.parametrize("left_out", [0, 2])
 def test_7_a_number_left_out(left_out: int) -> None:
     whole = [message(KEYS, number=n, sequence=n) for n in (1, 2, 3, 4)]
@@ -546,6 +580,7 @@ def test_7_a_number_left_out(left_out: int) -> None:
     assert authority_of(WUHAN) in detail(octets)
 
 
+@pytest.mark.spec("EV-7")
 def test_7_a_message_twice_or_a_number_twice() -> None:
     whole = story(KEYS)
     assert failing_step(evidence(KEYS, [*whole, whole[0]])) == "subject"
@@ -565,24 +600,28 @@ def test_7_two_authorities_may_have_chosen_one_message_id() -> None:
 # 8 seal
 
 
+@pytest.mark.spec("EV-8")
 def test_8_a_part_taken_out() -> None:
     kept = [record for record in pieces(ONE) if record.kind != PART]
     assert failing_step(joined(kept)) == "seal"
     assert check(sealed_anew(kept, KEYS)).outcome is Outcome.VALID
 
 
+@pytest.mark.spec("EV-8")
 def test_8_a_message_taken_out() -> None:
     records = pieces(FILE)
     last = max(place for place, record in enumerate(records) if record.kind == ENVELOPE)
     assert failing_step(joined([*records[:last], records[-1]])) == "seal"
 
 
+@pytest.mark.spec("EV-8")
 def test_8_messages_in_another_order() -> None:
     first, second, third = story(KEYS)
     other = pieces(evidence(KEYS, [second, first, third]))
     assert failing_step(joined([*other[:-1], pieces(FILE)[-1]])) == "seal"
 
 
+@pytest.mark.spec("EV-8")
 def test_8_the_seal_of_another_export_of_the_same_case() -> None:
     later = evidence(KEYS, exported_ms=EXPORTED_MS + 1)
     assert failing_step(joined([*pieces(FILE)[:-1], pieces(later)[-1]])) == "seal"
@@ -590,6 +629,7 @@ def test_8_the_seal_of_another_export_of_the_same_case() -> None:
     assert failing_step(joined(spliced)) == "seal"
 
 
+@pytest.mark.spec("EV-8")
 @pytest.mark.parametrize("use", [KeyUse.ENVELOPE, KeyUse.RECEIPT, KeyUse.PING])
 def test_8_only_an_evidence_key_seals(use: KeyUse) -> None:
     owner = WUHAN if use is KeyUse.RECEIPT else authority_of(WUHAN)
@@ -613,10 +653,12 @@ def test_8_a_key_nobody_registered() -> None:
     assert failing_step(octets) == "seal"
 
 
+@pytest.mark.spec("EV-8")
 def test_8_only_the_exporting_node_seals() -> None:
     assert failing_step(sealed_anew(pieces(FILE), KEYS, XIANGYANG)) == "seal"
 
 
+@pytest.mark.spec("EV-8")
 @pytest.mark.parametrize(
     ("changes", "outcome"),
     [
@@ -635,6 +677,7 @@ def test_8_the_key_was_valid_when_the_file_was_exported(
     assert check(evidence(KEYS, documents=[directory(held)])).outcome is outcome
 
 
+@pytest.mark.spec("EV-8")
 def test_8_years_later_the_file_still_verifies() -> None:
     # No clock is asked: keys expired and the directory too, and the file proves what it proved.
     late = registered(KeyUse.ENVELOPE, authority_of(WUHAN), not_after_ms=NOW_MS + DAY_MS)

@@ -94,6 +94,7 @@ def test_a_good_receipt_says_who_received_what_and_when(suite: Suite) -> None:
     assert result.receipt.octets_digest == digest(suite, message.octets)
 
 
+@pytest.mark.spec("RC-3")
 def test_a_refusal_carries_its_reason_and_as_much_detail_as_fits() -> None:
     detail = "长" * 100
     octets = receipt_for(
@@ -109,16 +110,19 @@ def test_a_refusal_carries_its_reason_and_as_much_detail_as_fits() -> None:
     assert MAX_DETAIL_OCTETS - 3 < len(receipt.detail.encode()) <= MAX_DETAIL_OCTETS
 
 
+@pytest.mark.spec("RC-1")
 def test_step_1_layout() -> None:
     assert "magic" in refusal(b"X" + RECEIVED[1:]).detail
 
 
+@pytest.mark.spec("RC-11", "TR-1")
 def test_step_2_an_unknown_key_is_transient() -> None:
     with pytest.raises(UnavailableError) as caught:
         verify_receipt(RECEIVED, keys_of([WUHAN]).trust())
     assert caught.value.reason is Reason.KEY_UNKNOWN
 
 
+@pytest.mark.spec("RC-1", "RC-11")
 def test_step_3_only_a_receipt_key_of_the_issuer() -> None:
     assert "no receipt key" in refusal(resigned(issuer=HUB)).detail
     ping_key = KEYS.find(KeyUse.PING, authority_of(XIANGYANG))
@@ -129,17 +133,20 @@ def test_step_3_only_a_receipt_key_of_the_issuer() -> None:
     assert "suite" in refusal(resigned(suite="ed25519")).detail
 
 
+@pytest.mark.spec("RC-12")
 def test_step_3_live_a_revoked_key_says_nothing_any_more() -> None:
     keys = registered(revoked_ms=NOW_MS + DAY_MS)
     assert "revoked" in refusal(RECEIVED, keys).detail
     verify_receipt(RECEIVED, keys.trust(), live=False)
 
 
+@pytest.mark.spec("RC-12")
 def test_step_3_historic_what_it_said_before_still_counts() -> None:
     verify_receipt(RECEIVED, registered(revoked_ms=NOW_MS + 1).trust(), live=False)
     assert "before" in refusal(RECEIVED, registered(revoked_ms=NOW_MS), live=False).detail
 
 
+@pytest.mark.spec("RC-12")
 def test_step_3_the_instant_lies_in_the_validity_of_the_key() -> None:
     trust = KEYS.trust()
     for instant_ms in (NOW_MS - YEAR_MS - MAX_CLOCK_SKEW_MS, NOW_MS + YEAR_MS - 1):
@@ -148,6 +155,7 @@ def test_step_3_the_instant_lies_in_the_validity_of_the_key() -> None:
         assert "validity" in refusal(resigned(instant_ms=instant_ms)).detail
 
 
+@pytest.mark.spec("RC-13")
 def test_step_4_any_changed_octet_is_refused() -> None:
     for place in range(len(RECEIVED)):
         changed = RECEIVED[:place] + bytes([RECEIVED[place] ^ 1]) + RECEIVED[place + 1 :]
@@ -156,6 +164,7 @@ def test_step_4_any_changed_octet_is_refused() -> None:
             verify_receipt(changed, KEYS.trust())
 
 
+@pytest.mark.spec("RC-13")
 def test_step_4_a_signature_over_something_else_of_the_same_key() -> None:
     other = resigned(instant_ms=NOW_MS + 1)
     assert "signature" in refusal(RECEIVED[:-64] + other[-64:]).detail
@@ -232,6 +241,7 @@ def test_step_4_any_changed_octet_of_a_batched_receipt_is_refused() -> None:
             verify_receipt(changed, KEYS.trust(), checking=checking)
 
 
+@pytest.mark.spec("RC-14")
 def test_step_5_a_receipt_concerns_the_message_it_names_by_digest() -> None:
     assert about(RECEIVED)
     assert not about(resigned(message_digest=b"x" * 32))
@@ -239,11 +249,13 @@ def test_step_5_a_receipt_concerns_the_message_it_names_by_digest() -> None:
     assert not about(resigned(reference=MessageReference(authority_of(HUB), REFERENCE.message_id)))
 
 
+@pytest.mark.spec("RC-14")
 def test_step_5_other_octets_of_the_same_content_are_the_same_message() -> None:
     # Two valid signatures over one content are one message.
     assert about(resigned(octets_digest=b"x" * 32))
 
 
+@pytest.mark.spec("RC-14")
 def test_step_5_a_refusal_that_names_nothing_is_about_its_octets_only() -> None:
     assert about(nameless())
     assert not about(nameless(MESSAGE.octets.replace(b"</Kind>", b" </Kind>")))
