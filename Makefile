@@ -39,6 +39,7 @@ format: setup ## let ruff put the code into its form
 
 docs: setup ## write the pages that are made from the code
 	@$(run) tools.generated
+	@$(run) tools.vectors
 	@$(run) node.config_text > docs/configuration.md
 
 setup: ## make .venv with everything, and install what the tests need from Debian

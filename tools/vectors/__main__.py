@@ -1,0 +1,78 @@
+"""Write docs/spec/vectors: ``python -m tools.vectors``."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tools.vectors import (
+    algorithms,
+    envelope,
+    envelope_values,
+    forged,
+    manifests,
+    ranges,
+    registration,
+    transforms,
+    values,
+    wire,
+    wire_documents,
+    wrapping,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tools.vectors.cases import Case
+
+FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "spec" / "vectors"
+MAKERS: Final[tuple[Callable[[], Iterable[Case]], ...]] = (
+    wire.cases,
+    wire_documents.cases,
+    envelope.cases,
+    envelope_values.cases,
+    manifests.cases,
+    wrapping.cases,
+    transforms.cases,
+    algorithms.cases,
+    values.cases,
+    ranges.cases,
+    registration.cases,
+    forged.cases,
+)
+"""Whoever makes cases; a group belongs to them whole."""
+
+
+def made() -> dict[str, Case]:
+    """Every case by its folder."""
+    found: dict[str, Case] = {}
+    for maker in MAKERS:
+        for case in maker():
+            if case.folder in found:
+                message = f"two cases are called {case.folder}"
+                raise ValueError(message)
+            found[case.folder] = case
+    return found
+
+
+def main() -> None:
+    """Write every case, and remove what is no longer made."""
+    cases = made()
+    for group in {case.group for case in cases.values()}:
+        shutil.rmtree(FOLDER / group, ignore_errors=True)
+    for name, case in cases.items():
+        folder = FOLDER / name
+        folder.mkdir(parents=True)
+        for file, octets in case.octets().items():
+            path = folder / file
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(octets)
+    counts = Counter((case.group, case.expect is None) for case in cases.values())
+    for group in sorted({group for group, _ in counts}):
+        print(f"{group}: {counts[group, True]} valid, {counts[group, False]} _fail")
+
+
+if __name__ == "__main__":
+    main()
