@@ -67,6 +67,7 @@ BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
     "signature-template": spec_examples.template,
     "signature-uris": spec_examples.identifiers,
     "example-signature": spec_examples.signature,
+    "example-batch": spec_examples.batch,
     "example-receipt": spec_examples.receipt,
 }
 _BLOCK: Final = re.compile(r"(<!-- begin ([a-z-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)

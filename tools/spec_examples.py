@@ -24,10 +24,18 @@ from protocol.envelope import (
     write_content,
 )
 from protocol.identifiers import case_id_of, make_uuid7, uscc_check, uuid_octets
-from protocol.proof import Single
-from protocol.receipt import ReceiptType, receipt_signed_octets, write_receipt
+from protocol.proof import Batched, Single, write_proof
+from protocol.receipt import (
+    Receipt,
+    ReceiptType,
+    receipt_signed_octets,
+    receipt_statement,
+    write_receipt,
+)
+from signing.batch import batch_octets
 from signing.keys import KeyUse
-from signing.profile import DIGEST_URI, SIGNATURE_URI, attach, signed_info
+from signing.merkle import Tree, leaf_hash
+from signing.profile import DIGEST_URI, MERKLE_URI, SIGNATURE_URI, attach, signed_info
 from signing.receipts import draft_receipt, verify_receipt
 from signing.suites import PrivateKey, Suite, digest, private_key_from_entropy
 from signing.trust import KeyRecord, TrustSet
@@ -161,8 +169,11 @@ def template() -> list[str]:
 
 def identifiers() -> list[str]:
     """Chapter 03: the identifiers of each suite."""
-    lines = ["| suite | `{signature}` | `{digest}` |", "|---|---|---|"]
-    lines += [f"| `{s}` | `{SIGNATURE_URI[s]}` | `{DIGEST_URI[s]}` |" for s in Suite]
+    lines = ["| suite | `{signature}`, single | batched | `{digest}` |", "|---|---|---|---|"]
+    lines += [
+        f"| `{suite}` | `{SIGNATURE_URI[suite]}` | `{MERKLE_URI[suite]}` | `{DIGEST_URI[suite]}` |"
+        for suite in Suite
+    ]
     return lines
 
 
@@ -207,25 +218,60 @@ def case_id() -> list[str]:
     return _fenced(iter(rows))
 
 
-def receipt() -> list[str]:
-    """Chapter 08: the destination's receipt for the message."""
-    one, key = example(), receipt_key()
-    header = one.verified.envelope.header
-    drafted = draft_receipt(
+def _drafted(instant_ms: int) -> Receipt:
+    """The destination's statement about the message, not signed yet."""
+    one = example()
+    return draft_receipt(
         ReceiptType.RECEIVED,
         WUHAN,
-        key.public,
+        receipt_key().public,
         one.octets,
-        NOON_MS + 250,
-        reference=header.reference,
+        instant_ms,
+        reference=one.verified.envelope.header.reference,
         message_digest=one.verified.message_digest,
     )
+
+
+def receipt() -> list[str]:
+    """Chapter 08: the destination's receipt for the message."""
+    key, drafted = receipt_key(), _drafted(NOON_MS + 250)
     octets = write_receipt(drafted, Single(key.sign(receipt_signed_octets(drafted))))
-    verify_receipt(octets, one.trust)
+    verify_receipt(octets, example().trust)
     return [
         *_fenced(_hex(octets)),
         "",
         f"{len(octets)} octets. The key's SubjectPublicKeyInfo:",
         "",
         *_fenced(_hex(key.public.spki)),
+    ]
+
+
+def batch() -> list[str]:
+    """Chapter 04: three receipts under one signature, and the proof of the second."""
+    key = receipt_key()
+    drafts = [_drafted(NOON_MS + number) for number in (250, 251, 252)]
+    leaves = [leaf_hash(key.suite, receipt_signed_octets(draft)) for draft in drafts]
+    tree = Tree(key.suite, leaves)
+    signed = batch_octets(key.suite, KeyUse.RECEIPT, key.public.key_id, tree.size, tree.root)
+    proof = Batched(1, tree.size, tuple(tree.inclusion_path(1)), key.sign(signed))
+    verify_receipt(write_receipt(drafts[1], proof), example().trust)
+    return [
+        "The second statement, and the hashes of the leaves:",
+        "",
+        *_fenced(_hex(receipt_statement(drafts[1]))),
+        "",
+        *_fenced(f"{place}  {leaf.hex()}" for place, leaf in enumerate(leaves)),
+        "",
+        "The root:",
+        "",
+        *_fenced(_hex(tree.root)),
+        "",
+        f"The signed octets, {len(signed)}:",
+        "",
+        *_fenced(_hex(signed)),
+        "",
+        f"The proof of the second receipt, {len(write_proof(proof))} octets; its path is leaf 0",
+        "and leaf 2:",
+        "",
+        *_fenced(_hex(write_proof(proof))),
     ]
