@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import structlog
 
 from node.dispatch import Dispatcher
+from node.log.sequencer import Sequencer
 from node.outgoing import Draft, Filed, Outcome, outgoing_unit
 from node.pipeline import Pipeline
 from node.pull import Puller
@@ -65,6 +66,7 @@ class Engine:
         self._tasks: dict[tuple[type, str], asyncio.Task[None]] = {}
         self._held = 0
         self._running = False
+        self.log = Sequencer(context)
 
     @property
     def context(self) -> NodeContext:
@@ -157,7 +159,8 @@ class Engine:
         self._dispatcher(peer).wake()
 
     def refresh(self) -> None:
-        """The directory has changed: call the peers it says."""
+        """The directory has changed: call the peers it says, and note it."""
+        self.log.wake()
         wanted = self._to_pull()
         for peer in self._pullers.keys() - wanted:
             del self._pullers[peer]
@@ -233,7 +236,7 @@ class Engine:
             for peer in [*waiting, *self._dispatchers]:
                 self.wake(peer)
             self.refresh()
-            await asyncio.get_running_loop().create_future()
+            await self.log.run()
         finally:
             self._running = False
             tasks = list(self._tasks.values())

@@ -157,6 +157,7 @@ def _differences(
 def _signs(directory: Directory, here: str) -> Iterator[tuple[KeyUse, str]]:
     """What a node can do without, but not for long."""
     yield KeyUse.EVIDENCE, here
+    yield KeyUse.HEAD, here
     operators = {node.operator for node in directory.nodes.values()}
     for authority in directory.authorities.values():
         if authority.node == here and authority.uscc not in operators:

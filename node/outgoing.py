@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from node import cases
 from node.cases import CaseView, Party, Side
+from node.log import leaves
 from node.ports import Decision, Insert, Row, Unit
 from node.settlement import case_lock, message_lock
 from node.store import schema
@@ -352,6 +353,7 @@ class _Writer:
             message_row(header, message_digest, octets, Role.OUT, path, self._now_ms, **standing),
             *part_rows(header.reference, Role.OUT, self._octets),
             errand_row(header, Role.OUT, route.next_hop, self._now_ms, size),
+            leaves.sent(message_digest, self._now_ms),
         ]
         if header.case is not None:
             case_id, number = header.case.case_id, header.case.sequence

@@ -158,7 +158,18 @@ class Delete:
     key: Mapping[str, object]
 
 
-Row: TypeAlias = Insert | Upsert | Update | Delete
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Leaves for the evidence log (`signing.log.Leaf`), one after the other.
+
+    They wait without a place in the log until its sequencer gives them one. What a commit holds of
+    them becomes one row, whoever they are from: so a leaf costs the writer next to nothing.
+    """
+
+    octets: bytes
+
+
+Row: TypeAlias = Insert | Upsert | Update | Delete | Leaves
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from node import cases
 from node.cases import CaseView, Party, Side
+from node.log import leaves
 from node.parts.intake import Large, opening
 from node.ports import Decision, Insert, Update
 from node.settlement import stored_header, take_effect
@@ -199,7 +200,8 @@ class Recorder:
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(renewed, proofs[0])
             row = Update(schema.message, known.key, {"receipt": octets})
-            return [row], Admission([ReceiptFrame(octets)], "duplicate, receipt renewed")
+            admission = Admission([ReceiptFrame(octets)], "duplicate, receipt renewed")
+            return [row, leaves.issued(renewed, octets)], admission
 
         return Decision(conclude, [receipt_request(renewed)])
 
@@ -319,6 +321,8 @@ class Recorder:
                 *arrival.large.settled(),
                 *consumed,
                 *effects,
+                leaves.taken(arrival.verified.message_digest, now_ms),
+                leaves.issued(receipt, octets),
             ]
             return rows, Admission([ReceiptFrame(octets)], "received", inbox=True)
 
@@ -340,11 +344,17 @@ class Recorder:
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(receipt, proofs[0])
             outcome = f"refused {refusal.reason.code}"
+            leaf = leaves.issued(receipt, octets)
             if not record:
-                return [], Admission([ReceiptFrame(octets)], outcome)
+                return [leaf], Admission([ReceiptFrame(octets)], outcome)
             end = ended(Standing.REFUSED, octets, now_ms)
             end |= {"reason": refusal.reason.number, "detail": refusal.detail}
-            rows = [_row(arrival, Role.IN, now_ms, **end), *arrival.large.settled(), *consumed]
+            rows = [
+                _row(arrival, Role.IN, now_ms, **end),
+                *arrival.large.settled(),
+                *consumed,
+                leaf,
+            ]
             dropped = [blob.name for blob in arrival.large.blobs.values()]
             return rows, Admission([ReceiptFrame(octets)], outcome, dropped=dropped)
 
@@ -404,6 +414,7 @@ class Recorder:
             *blob_rows(arrival.reference, Role.TRANSIT, arrival.large.blobs),
             *arrival.large.settled(),
             errand_row(header, Role.TRANSIT, peer, now_ms, size),
+            leaves.taken(arrival.verified.message_digest, now_ms),
         ]
         return self._take_custody(arrival, rows, frozenset({peer}), now_ms, f"custody for {peer}")
 
@@ -419,7 +430,8 @@ class Recorder:
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(receipt, proofs[0])
-            return rows, Admission([ReceiptFrame(octets)], outcome, wake)
+            signed = leaves.issued(receipt, octets)
+            return [*rows, signed], Admission([ReceiptFrame(octets)], outcome, wake)
 
         return Decision(conclude, [receipt_request(receipt)])
 

@@ -15,6 +15,7 @@ import structlog
 
 from node import cases
 from node.cases import CaseView, Party, Side
+from node.log import leaves
 from node.ports import Decision, Delete, Row, Unit, Update, Upsert
 from node.store import schema
 from node.store.queries import (
@@ -125,9 +126,9 @@ def _decide(
     verdict = judge_receipt(verified, sent)
     match verdict:
         case Settled():
-            return _settle(context, connection, row, verdict, verified.octets, now_ms)
+            return _settle(context, connection, row, verdict, verified, now_ms)
         case InCustody(issuer):
-            return _in_custody(context, connection, row, issuer, verified.octets, now_ms)
+            return _in_custody(context, connection, row, issuer, verified, now_ms)
         case PathFailure(issuer, reason):
             _log.warning(
                 "path failure",
@@ -147,20 +148,22 @@ def _settle(
     connection: Connection,
     row: MessageRow,
     outcome: Settled,
-    receipt: bytes,
+    receipt: VerifiedReceipt,
     now_ms: int,
 ) -> Decision[Settlement]:
-    values = ended(outcome.standing, receipt, now_ms)
+    values = ended(outcome.standing, receipt.octets, now_ms)
     if outcome.reason is not None:
         values |= {"reason": outcome.reason.number, "detail": outcome.detail}
     rows: list[Row] = [
         Update(schema.message, row.key, values),
         Delete(schema.outbox, {**row.key, "purpose": DELIVER}),
+        leaves.settled(receipt.receipt, receipt.octets, now_ms),
     ]
     wake: set[str] = set()
     header = stored_header(row)
     if row.role == Role.TRANSIT and row.upstream is not None:
-        back = errand_row(header, Role.TRANSIT, row.upstream, now_ms, len(receipt), purpose=RECEIPT)
+        size = len(receipt.octets)
+        back = errand_row(header, Role.TRANSIT, row.upstream, now_ms, size, purpose=RECEIPT)
         rows.append(back)
         wake.add(row.upstream)
     if row.role == Role.OUT and outcome.standing is Standing.REFUSED:
@@ -210,11 +213,14 @@ def _in_custody(
     connection: Connection,
     row: MessageRow,
     issuer: str,
-    receipt: bytes,
+    receipt: VerifiedReceipt,
     now_ms: int,
 ) -> Decision[Settlement]:
-    values = {**row.key, "issuer": issuer, "receipt": receipt}
-    rows: list[Row] = [Upsert(schema.custody, values)]
+    values = {**row.key, "issuer": issuer, "receipt": receipt.octets}
+    rows: list[Row] = [
+        Upsert(schema.custody, values),
+        leaves.settled(receipt.receipt, receipt.octets, now_ms),
+    ]
     standing = Standing.IN_DOUBT if row.expires_ms <= now_ms else Standing.CUSTODY
     if row.standing != standing and not Standing(row.standing).settled:
         rows.append(Update(schema.message, row.key, {"standing": standing.value}))

@@ -60,5 +60,20 @@ DEFAULT_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
 MAX_LIFETIME_MS: Final = 90 * 24 * 3600 * 1000
 """Time between `Created` and `Expires` (EN-4)."""
 
+MAX_LOG_LEAVES: Final = 2**48
+"""Leaves in one evidence log (LG-5): thousands of years at the peak; fits every store's integer."""
+
+MAX_PROOF_HASHES: Final = 49
+"""Hashes in a consistency proof (LG-7): what the largest log can need (RFC 9162 §2.1.4)."""
+
+MAX_VIEWS: Final = 64
+"""Provinces whose directory digests go with a head (LG-7): there are 34."""
+
+HEAD_INTERVAL_MS: Final = 60 * 1000
+"""How often a node shows a peer a new head, at most (LG-7)."""
+
+MERGE_DELAY_MS: Final = 60 * 1000
+"""A head signed this long after a leaf's instant contains the leaf (LG-4)."""
+
 MAX_SEQUENCE: Final = 2**31 - 1
 """Largest sequence number of one sender in one case; fits every store's integer."""

@@ -282,6 +282,28 @@ class Reason(Enum):
         "由收件节点按规则生成办件号",
         "derive the id of a new case from its opener and its first message id",
     )
+    # The evidence log (LG).
+    HEAD_INVALID = (
+        90, "head-invalid", True, "LG-6",
+        "日志头无效", "the log head is malformed, or not by a head key of the node that shows it",
+        "核对该节点的日志头密钥", "check the node's head key in the directory",
+    )
+    LOG_BROKEN = (
+        91, "log-broken", True, "LG-14",
+        "存证日志不一致", "the evidence log does not hold together",
+        "停止写入，保全数据库，与备份及对端所存日志头比对",
+        "keep the store as it is; compare it with a backup and with the heads peers hold",
+    )
+    LEAF_UNKNOWN = (
+        92, "leaf-unknown", True, "LG-12",
+        "存证日志中没有此摘要", "no leaf of this node's log has this digest",
+        "核对摘要与所问节点", "check the digest, and that this is the node to ask",
+    )
+    LOG_PENDING = (
+        93, "log-pending", False, "LG-4",
+        "尚未编入存证日志", "recorded, and not under a signed head yet",
+        "稍候再取", "ask again in a minute",
+    )
     # Transient causes that are nobody's fault (TR).
     KEY_UNKNOWN = (
         100, "key-unknown", False, "TR-1",

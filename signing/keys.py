@@ -27,6 +27,7 @@ class KeyUse(StrEnum):
     DIRECTORY = "directory"
     CATALOGUE = "catalogue"
     EVIDENCE = "evidence"
+    HEAD = "head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +67,5 @@ class KeyStore(Protocol):
         Args:
             use: What it has to sign.
             owner: USCC of an authority (for pings the node's operator), or node id for
-                receipt and evidence keys.
+                receipt, evidence and head keys.
         """

@@ -86,6 +86,10 @@ class Keys:
         return TrustSet.of(self.records, version=1)
 
 
+_OF_AUTHORITIES = (KeyUse.ENVELOPE, KeyUse.PING)
+_OF_NODES = (KeyUse.RECEIPT, KeyUse.EVIDENCE, KeyUse.HEAD)
+
+
 def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> Keys:
     """Every key these nodes need: per node one authority, who is also its operator.
 
@@ -96,8 +100,8 @@ def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> 
     """
     secrets, records = {}, []
     for node in nodes:
-        for use in (KeyUse.ENVELOPE, KeyUse.PING, KeyUse.RECEIPT, KeyUse.EVIDENCE):
-            owner = node if use in (KeyUse.RECEIPT, KeyUse.EVIDENCE) else authority_of(node)
+        for use in (*_OF_AUTHORITIES, *_OF_NODES):
+            owner = node if use in _OF_NODES else authority_of(node)
             secret = make_key(f"{node} {use}", suite)
             secrets[secret.public.key_id] = secret
             values: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 Rows of many units are written set-wise: one statement per shape (operation, table, columns),
 executed once with all its rows. Merging changes the order of rows, except for rows of one primary
-key: those are written in the order they were given.
+key: those are written in the order they were given. The leaves of all units become one row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, asse
 from sqlalchemy import Table, and_, bindparam, delete, insert, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from node.ports import Delete, Insert, Row, Update, Upsert
+from node.ports import Delete, Insert, Leaves, Row, Update, Upsert
+from node.store import schema
 from protocol.errors import LocalUseError
 
 if TYPE_CHECKING:
@@ -100,7 +101,11 @@ def merge(rows: Iterable[Row]) -> list[Batch]:
     newest: dict[Shape, int] = {}
     # Where a row of this primary key was last put: the next one may not come before it.
     last_put: dict[tuple[Table, tuple[object, ...]], int] = {}
+    leaves: list[bytes] = []
     for row in rows:
+        if isinstance(row, Leaves):
+            leaves.append(row.octets)
+            continue
         shape, key, parameters = _taken_apart(row)
         place = newest.get(shape, -1)
         if place < last_put.get((row.table, key), 0):
@@ -108,10 +113,14 @@ def merge(rows: Iterable[Row]) -> list[Batch]:
             batches.append(Batch(shape, []))
         batches[place].parameters.append(parameters)
         last_put[row.table, key] = place
+    if leaves:
+        batches.append(Batch(_LEAVES, [(b"".join(leaves),)]))
     return batches
 
 
-def _taken_apart(row: Row) -> tuple[Shape, tuple[object, ...], tuple[object, ...]]:
+def _taken_apart(
+    row: Insert | Upsert | Update | Delete,
+) -> tuple[Shape, tuple[object, ...], tuple[object, ...]]:
     """The row's shape, the values of its primary key, and the parameters of its statement."""
     match row:
         case Insert(table, values) | Upsert(table, values):
@@ -177,6 +186,11 @@ def _picker(names: tuple[str, ...]) -> Pick:
             return itemgetter(*names)
 
 
+_LEAVES: Final = Shape(
+    Insert, schema.log_wait, ("leaves",), ("id",), _picker(("leaves",)), _picker(("id",))
+)
+
+
 def statement_of(shape: Shape, dialect: Dialect) -> str:
     """The SQL of a shape, its parameters in the order `Batch.parameters` gives them."""
     table, operation = shape.table, shape.operation
@@ -184,7 +198,7 @@ def statement_of(shape: Shape, dialect: Dialect) -> str:
     this_row = and_(*(table.c[name] == bindparam(f"key_{name}") for name in shape.key))
     statement: Any
     if operation is Insert:
-        statement = insert(table).values(new)
+        statement = insert(table).inline().values(new)
     elif operation is Upsert:
         upsert = sqlite_insert(table).values(new)
         whole = {

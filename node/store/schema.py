@@ -29,6 +29,8 @@ from sqlalchemy import (
 
 metadata: Final = MetaData()
 _LARGE: Final = text("blob IS NOT NULL")
+# Alone in a primary key it is the row's own number in SQLite: no index beside the table.
+_ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 
 message: Final = Table(
     "message",
@@ -197,6 +199,95 @@ idempotency: Final = Table(
     Column("request_digest", LargeBinary(32), nullable=False),
     Column("answer", Text, nullable=False),
     Column("recorded_ms", BigInteger, nullable=False),
+)
+
+log_birth: Final = Table(
+    "log_birth",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("digest", Integer, nullable=False, comment="of the tree, for ever: 1 SM3, 2 SHA-256"),
+    Column("incarnation", Integer, nullable=False, comment="rises when the log goes on after loss"),
+    Column("instant_ms", BigInteger, nullable=False),
+    comment="how this node's evidence log began: one row",
+)
+
+log_wait: Final = Table(
+    "log_wait",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("leaves", LargeBinary, nullable=False, comment="of one commit; see signing.log"),
+    comment="leaves that have no place in the log yet; no other index, written by every commit",
+)
+
+log_entry: Final = Table(
+    "log_entry",
+    metadata,
+    Column("number", _ROW_ID, primary_key=True, autoincrement=False),
+    Column("leaves", LargeBinary, nullable=False, comment="up to 256, those of tile (0, number)"),
+)
+
+log_tile: Final = Table(
+    "log_tile",
+    metadata,
+    Column("level", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("width", Integer, nullable=False),
+    Column("hashes", LargeBinary, nullable=False, comment="see signing.tiles"),
+)
+
+log_run: Final = Table(
+    "log_run",
+    metadata,
+    Column("tier", Integer, primary_key=True),
+    Column("bucket", Integer, primary_key=True, comment="first bits of the digests in it"),
+    Column("number", BigInteger, primary_key=True),
+    Column("places", LargeBinary, nullable=False, comment="digest to place; see node.log.places"),
+)
+
+log_head: Final = Table(
+    "log_head",
+    metadata,
+    Column("incarnation", Integer, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("instant_ms", BigInteger, nullable=False),
+    Column("octets", LargeBinary, nullable=False),
+    Column("views", LargeBinary, nullable=False, comment="directories, as in a head frame"),
+    Column("kept", Integer, nullable=False, comment="1: somebody was shown it, so it stays"),
+    Column("stamp", LargeBinary, comment="time stamp over it, if there is one (RFC 3161)"),
+    comment="heads this node signed: the newest, and those that others know",
+)
+
+log_held: Final = Table(
+    "log_held",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("octets", LargeBinary, nullable=False),
+    Column("views", LargeBinary, nullable=False),
+    Column("taken_ms", BigInteger, nullable=False),
+    comment="the last head taken of each peer's log",
+)
+
+log_shown: Final = Table(
+    "log_shown",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("size", BigInteger, nullable=False, comment="0: it holds none"),
+    Column("octets", LargeBinary, comment="the head of ours it says it holds"),
+    Column("heard_ms", BigInteger, nullable=False),
+    comment="which head of this node's log each peer holds",
+)
+
+log_alarm: Final = Table(
+    "log_alarm",
+    metadata,
+    Column("node", String(6), primary_key=True, comment="whose log it is; may be this node"),
+    Column("verdict", String(12), primary_key=True),
+    Column("seen_ms", BigInteger, nullable=False),
+    Column("held", LargeBinary, nullable=False, comment="the head taken before"),
+    Column("shown", LargeBinary, nullable=False, comment="the head that contradicts it"),
+    Column("first", BigInteger, nullable=False, comment="the growth it was shown with"),
+    Column("path", LargeBinary, nullable=False),
+    comment="the first contradiction of each kind in each node's log: evidence, never deleted",
 )
 
 meta: Final = Table(

@@ -1,0 +1,160 @@
+"""One step of the log: leaves that wait get their places, dense and in the order of commits.
+
+A step is planned from a snapshot, beside the writer, because hashing is the work; what it found is
+then written by a unit of work that first looks whether the log is still as long as it was. So the
+writer only writes, and of two processes that ever plan the same step one does nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from node.log.places import run_rows
+from node.log.reading import LogReader, find_birth
+from node.ports import Delete, Insert, Upsert
+from node.store import schema
+from node.store.query import Query
+from signing.log import LEAF_OCTETS, Birth, Leaf, LeafType, split_leaves, view_digest
+from signing.merkle import leaf_hash
+from signing.tiles import TILE_WIDTH, grow, root_at, tile_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+    from node.ports import Row
+    from signing.tiles import Tile
+
+STEP_LEAVES: Final = 4096
+"""A step takes rows of waiting leaves until it has this many: some 20 milliseconds of hashing."""
+_STEP_ROWS: Final = 256
+
+_wait = schema.log_wait
+_WAITING: Final = Query(
+    select(_wait.c.id, _wait.c.leaves).order_by(_wait.c.id).limit(_STEP_ROWS),
+    lambda number, leaves: (int(number), bytes(leaves)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the node says of itself when it takes a step.
+
+    Attributes:
+        now_ms: When.
+        views: The digest of each province's directory in force, by prefix.
+        event: START or DIRECTORY, if that has to be logged.
+    """
+
+    now_ms: int
+    views: Mapping[str, bytes]
+    event: LeafType | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to write so that the log grows.
+
+    Attributes:
+        birth: Of the log; new in its first step.
+        before: Leaves there have to be.
+        after: Leaves there will be.
+        root: Of the tree they make.
+        view: Digest of the node's view of the directory.
+        rows: Everything but the head.
+        more: Leaves still wait.
+    """
+
+    birth: Birth
+    before: int
+    after: int
+    root: bytes
+    view: bytes
+    rows: list[Row]
+    more: bool
+
+
+def plan_step(connection: Connection, newborn: Birth, moment: Moment) -> Step | None:
+    """What the next step writes; None if there is nothing to do.
+
+    Args:
+        connection: To a snapshot of the store.
+        newborn: How the log begins, should it not have begun.
+        moment: What the node says of itself.
+    """
+    birth = find_birth(connection)
+    rows: list[Row] = []
+    leaves: list[bytes] = []
+    if birth is None:
+        birth = newborn
+        rows.append(Insert(schema.log_birth, _birth_values(birth)))
+        leaves.append(birth.leaf.octets)
+    view = view_digest(birth.digest.suite, moment.views)
+    if moment.event is not None:
+        leaves.append(Leaf(moment.event, moment.now_ms, view).octets)
+    waiting = _WAITING.all(connection)
+    used = 0
+    for number, octets in waiting:
+        if len(leaves) >= STEP_LEAVES:
+            break
+        leaves.extend(split_leaves(octets))
+        rows.append(Delete(_wait, {"id": number}))
+        used += 1
+    if not leaves:
+        return None
+    reader = LogReader(connection, birth.digest)
+    before, after = reader.size, reader.size + len(leaves)
+    more = used < len(waiting) or used == _STEP_ROWS
+    tiles = _grown(reader, leaves)
+    rows += [_tile_row(tile) for tile in tiles.values()]
+    bundles = dict(_bundles(reader, leaves))
+    rows += [
+        Upsert(schema.log_entry, {"number": number, "leaves": octets})
+        for number, octets in bundles.items()
+    ]
+    rows += run_rows(lambda number: bundles.get(number) or reader.bundle(number), before, after)
+
+    def node(level: int, index: int) -> bytes:
+        tile_level, number, height, offset = tile_of(level, index)
+        tile = tiles.get((tile_level, number)) or reader.tile(tile_level, number)
+        return tile.node(height, offset)
+
+    root = root_at(reader.suite, node, after)
+    return Step(birth, before, after, root, view, rows, more)
+
+
+def _grown(reader: LogReader, leaves: list[bytes]) -> dict[tuple[int, int], Tile]:
+    hashes = [leaf_hash(reader.suite, leaf) for leaf in leaves]
+    changed = grow(reader.suite, reader.size, reader.edge(), hashes)
+    return {(tile.level, tile.number): tile for tile in changed}
+
+
+def _bundles(reader: LogReader, leaves: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    number, begun = divmod(reader.size, TILE_WIDTH)
+    octets = (reader.bundle(number) if begun else b"") + b"".join(leaves)
+    full = TILE_WIDTH * LEAF_OCTETS
+    for begin in range(0, len(octets), full):
+        yield number + begin // full, octets[begin : begin + full]
+
+
+def _tile_row(tile: Tile) -> Upsert:
+    values = {
+        "level": tile.level,
+        "number": tile.number,
+        "width": tile.width,
+        "hashes": tile.hashes,
+    }
+    return Upsert(schema.log_tile, values)
+
+
+def _birth_values(birth: Birth) -> dict[str, object]:
+    return {
+        "node": birth.node,
+        "digest": birth.digest.value,
+        "incarnation": birth.incarnation,
+        "instant_ms": birth.instant_ms,
+    }

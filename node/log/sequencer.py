@@ -1,0 +1,179 @@
+"""The log's worker: gives waiting leaves their places and signs what the log has become.
+
+* A leaf waits for a second or so, and is under a signed head within `MERGE_DELAY_MS` (LG-4): a step
+  follows a step while leaves wait, and the last one signs.
+* Nothing is remembered: the size of the log is that of its last tile, the leaves that wait are
+  rows. A process that is killed loses no more than a plan.
+* Planning is a query beside the writer; writing is one unit of work (`node.log.growth`).
+* A head that was shown to somebody stays; one that nobody saw goes when the next is signed.
+
+Leaves of its own: how the log began, that the node started, and what it believed of the directory
+then and after each change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from node.log.growth import Moment, Step, plan_step
+from node.log.reading import log_size, newest_head
+from node.ports import Decision, Delete, Insert, Unit
+from node.store import schema
+from protocol.errors import TongbanError
+from signing.keys import KeyStoreError, KeyUse
+from signing.log import Birth, Head, LeafType, LogDigest, head_request, write_head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from node.context import NodeContext
+    from node.ports import Row
+    from protocol.proof import Proof
+    from signing.suites import PublicKey
+
+LOG_LOCK: Final = "log"
+"""The key under which units that change the log exclude each other."""
+_BUSY_MS: Final = 1_000
+_IDLE_MS: Final = 8_000
+_log = structlog.get_logger()
+
+
+class Sequencer:
+    """Takes the steps of one node's log."""
+
+    def __init__(self, context: NodeContext) -> None:
+        """Work for this node; nothing happens before `run` or `drain`."""
+        self._context = context
+        self._woken = asyncio.Event()
+        self._noted: Mapping[str, bytes] | None = None
+        self._turn = asyncio.Lock()
+        self.trouble: str | None = None
+        """Why the last step failed, for operators; None while all is well."""
+
+    def wake(self) -> None:
+        """Somebody wants the log to be up to date."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Take steps until cancelled: every second while leaves come, else every few."""
+        pause_ms = _BUSY_MS
+        while True:
+            grew, trouble = False, None
+            try:
+                grew = await self.drain()
+                if self._head_key() is None:
+                    trouble = "no head key: heads are not signed. Make one with: run_node.py keys"
+            except TongbanError as error:
+                trouble = str(error)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the log
+                trouble = type(error).__name__
+                _log.exception("step of the evidence log failed")
+            if trouble is not None and trouble != self.trouble:
+                _log.error("the evidence log does not grow", why=trouble)
+            self.trouble = trouble
+            pause_ms = _BUSY_MS if grew else min(2 * pause_ms, _IDLE_MS)
+            await self._pause(pause_ms)
+
+    async def _pause(self, duration_ms: int) -> None:
+        sleeping = asyncio.ensure_future(self._context.clock.sleep_ms(duration_ms))
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            woken.cancel()
+            self._woken.clear()
+
+    async def drain(self) -> bool:
+        """Take steps until no leaf waits and a head covers them all; whether the log grew.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE or SUITE_UNAVAILABLE: leaves go on waiting.
+            RefusedError: LOG_BROKEN: what is stored does not fit together.
+        """
+        grew = False
+        async with self._turn:
+            while await self._step():
+                grew = True
+        return grew
+
+    async def _step(self) -> bool:
+        context, moment = self._context, self._moment()
+        newborn = Birth(context.here, self._digest(), 1, moment.now_ms)
+        step = await context.store.read(lambda connection: plan_step(connection, newborn, moment))
+        if step is None:
+            return False
+        unit = Unit(
+            lambda connection: self._decide(connection, step, moment), frozenset({LOG_LOCK})
+        )
+        if await context.store.run(unit):
+            self._noted = moment.views
+        return True
+
+    def _moment(self) -> Moment:
+        documents = self._context.federation.directory.documents
+        views = {prefix: document.digest for prefix, document in documents.items()}
+        event: LeafType | None = None
+        if self._noted is None:
+            event = LeafType.START
+        elif self._noted != views:
+            event = LeafType.DIRECTORY
+        return Moment(self._context.clock.now_ms(), views, event)
+
+    def _digest(self) -> LogDigest:
+        """What a new log's tree uses: the digest this node signs with."""
+        key = self._head_key() or self._context.receipt_key()
+        return LogDigest.of(key.suite)
+
+    def _head_key(self) -> PublicKey | None:
+        keys = self._context.keys
+        try:
+            return keys.public(keys.find(KeyUse.HEAD, self._context.here))
+        except KeyStoreError:
+            return None
+
+    def _decide(self, connection: Connection, step: Step, moment: Moment) -> Decision[bool]:
+        if log_size(connection) != step.before:
+            return Decision(lambda _proofs: ([], False))
+        key = None if step.more else self._head_key()
+        if key is None:
+            return Decision(lambda _proofs: (step.rows, True))
+        head = Head(
+            node=step.birth.node,
+            digest=step.birth.digest,
+            incarnation=step.birth.incarnation,
+            size=step.after,
+            root=step.root,
+            instant_ms=self._context.clock.now_ms(),
+            view=step.view,
+            suite=key.suite,
+            key_id=key.key_id,
+        )
+        before = newest_head(connection)
+
+        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], bool]:
+            rows = [*step.rows, _head_row(head, proofs[0], moment.views)]
+            if before is not None and before.passing:
+                key = {"incarnation": before.incarnation, "size": before.size}
+                rows.append(Delete(schema.log_head, key))
+            return rows, True
+
+        return Decision(conclude, [head_request(head)])
+
+
+def _head_row(head: Head, proof: Proof, views: Mapping[str, bytes]) -> Insert:
+    values = {
+        "incarnation": head.incarnation,
+        "size": head.size,
+        "instant_ms": head.instant_ms,
+        "octets": write_head(head, proof),
+        "views": b"".join(prefix.encode() + views[prefix] for prefix in sorted(views)),
+        "kept": 0,
+        "stamp": None,
+    }
+    return Insert(schema.log_head, values)

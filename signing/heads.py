@@ -1,0 +1,96 @@
+"""What a head shown by a peer means beside the one held of it (日志头比对).
+
+A log only grows. Whoever keeps the last head of a peer therefore knows of the next one whether it
+carries the same history on, and holds two signed statements of that peer in hand if it does not
+(LG-8, LG-9):
+
+    ====================================  ==================================================
+    the head shown                        is
+    ====================================  ==================================================
+    the first one of this peer            taken on its signature
+    of a later incarnation                taken, and told: the peer declared a break (LG-10)
+    of an earlier incarnation, or smaller  stale: late, replayed, or the peer has lost leaves
+    of the same size, the same root       known
+    of the same size, another root        a fork
+    larger, proof from another size       not shown yet: it is told what is held, to try again
+    larger, proof verifies                taken
+    larger, proof does not verify         a rewritten history
+    with another digest of the tree       a rewritten history: the digest never changes (LG-3)
+    ====================================  ==================================================
+
+Pure: verified heads and octets of a path in, a verdict out.
+
+Source: RFC 9162 §2.1.4 and §8 (monitors, gossip); design, section 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from signing.merkle import verify_consistency
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from signing.log import Head, VerifiedHead
+
+
+class Verdict(StrEnum):
+    """What a head shown by a peer is; the values stand in the log and in alarms."""
+
+    FIRST = "first"
+    GROWN = "grown"
+    RESTARTED = "restarted"
+    KNOWN = "known"
+    STALE = "stale"
+    UNSHOWN = "unshown"
+    FORKED = "forked"
+    REWRITTEN = "rewritten"
+
+    @property
+    def taken(self) -> bool:
+        """Whether the head shown replaces the one held."""
+        return self in (Verdict.FIRST, Verdict.GROWN, Verdict.RESTARTED)
+
+    @property
+    def alarming(self) -> bool:
+        """Whether somebody has to look: the history is not the one shown before."""
+        return self in (Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A claim that a log of `first` leaves grew into the one shown (RFC 9162 §2.1.4)."""
+
+    first: int
+    path: Sequence[bytes]
+
+
+def judge_head(held: Head | None, shown: VerifiedHead, growth: Growth) -> Verdict:
+    """What a head means, by the table in the module's docstring.
+
+    Args:
+        held: The last head taken of this peer; None if there is none.
+        shown: The one it shows now, verified.
+        growth: What it shows beside it.
+    """
+    new = shown.head
+    if held is None:
+        return Verdict.FIRST
+    if new.incarnation != held.incarnation:
+        later = new.incarnation > held.incarnation
+        return Verdict.RESTARTED if later else Verdict.STALE
+    if new.digest is not held.digest:
+        return Verdict.REWRITTEN
+    if new.size < held.size:
+        return Verdict.STALE
+    if new.size == held.size:
+        return Verdict.KNOWN if new.root == held.root else Verdict.FORKED
+    if growth.first != held.size:
+        return Verdict.UNSHOWN
+    grown = verify_consistency(
+        held.digest.suite, held.size, new.size, held.root, new.root, growth.path
+    )
+    return Verdict.GROWN if grown else Verdict.REWRITTEN
