@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from tools.vectors import (
     algorithms,
+    batch,
+    batch_refusals,
     envelope,
     envelope_values,
     forged,
@@ -41,6 +43,8 @@ MAKERS: Final[tuple[Callable[[], Iterable[Case]], ...]] = (
     ranges.cases,
     registration.cases,
     forged.cases,
+    batch.cases,
+    batch_refusals.cases,
 )
 """Whoever makes cases; a group belongs to them whole."""
 
