@@ -154,6 +154,7 @@ def _uses(new: NewNode) -> Iterator[tuple[KeyUse, str]]:
     yield KeyUse.RECEIPT, new.node
     yield KeyUse.EVIDENCE, new.node
     yield KeyUse.HEAD, new.node
+    yield KeyUse.CARRIER, new.node
     yield KeyUse.PING, new.operator
     for authority in new.authorities:
         yield KeyUse.ENVELOPE, authority

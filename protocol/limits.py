@@ -28,6 +28,9 @@ MAX_MESSAGE_OCTETS: Final = MAX_POST_OCTETS - 256 * KIB
 """One envelope with its inline parts (LI-6): leaves room for framing and for a growing path. What
 travels in pieces does not count here."""
 
+MAX_FERRY_FILES: Final = 128
+"""Files of one hand-over, where a gate takes small files only (FF-3)."""
+
 MAX_PIECE_OCTETS: Final = MIB
 """One piece of a large part in one frame (LI-7): many to a post, so that a small message need not
 wait for a large neighbour."""

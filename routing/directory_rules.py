@@ -179,7 +179,7 @@ def _key_misfits(
         case KeyUse.ENVELOPE | KeyUse.CATALOGUE:
             fits = authority is not None and authority.node == row.node
             whose = "a listed authority, delegated to the node that serves it"
-        case KeyUse.RECEIPT | KeyUse.EVIDENCE | KeyUse.HEAD:
+        case KeyUse.RECEIPT | KeyUse.EVIDENCE | KeyUse.HEAD | KeyUse.CARRIER:
             fits = row.owner == row.node
             whose = "its node"
         case KeyUse.PING:

@@ -28,6 +28,7 @@ class KeyUse(StrEnum):
     CATALOGUE = "catalogue"
     EVIDENCE = "evidence"
     HEAD = "head"
+    CARRIER = "carrier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +68,5 @@ class KeyStore(Protocol):
         Args:
             use: What it has to sign.
             owner: USCC of an authority (for pings the node's operator), or node id for
-                receipt, evidence and head keys.
+                receipt, evidence, head and carrier keys.
         """

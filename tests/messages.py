@@ -87,7 +87,7 @@ class Keys:
 
 
 _OF_AUTHORITIES = (KeyUse.ENVELOPE, KeyUse.PING)
-_OF_NODES = (KeyUse.RECEIPT, KeyUse.EVIDENCE, KeyUse.HEAD)
+_OF_NODES = (KeyUse.RECEIPT, KeyUse.EVIDENCE, KeyUse.HEAD, KeyUse.CARRIER)
 
 
 def keys_of(nodes: Iterable[str], suite: Suite = Suite.P256, **changes: Any) -> Keys:

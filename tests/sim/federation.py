@@ -197,6 +197,7 @@ def _keys(ids: Iterable[str], keyrings: dict[str, Keyring]) -> list[KeyEntry]:
             (KeyUse.RECEIPT, node_id),
             (KeyUse.EVIDENCE, node_id),
             (KeyUse.HEAD, node_id),
+            (KeyUse.CARRIER, node_id),
             (KeyUse.PING, operator),
             (KeyUse.ENVELOPE, operator),
             (KeyUse.CATALOGUE, operator),

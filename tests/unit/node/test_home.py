@@ -50,7 +50,7 @@ def test_what_is_secret_is_for_the_node_s_own_user(tmp_path: Path) -> None:
     for folder in (tmp_path / "wuhan", tmp_path / "wuhan/keys", tmp_path / "wuhan/tls"):
         assert mode(folder) == 0o700
     secrets = [*Path(tmp_path / "wuhan/keys").glob("*.pem"), tmp_path / "wuhan/tls/node.key"]
-    assert len(secrets) == 9
+    assert len(secrets) == 10
     assert {mode(path) for path in secrets} == {0o600}
 
 
@@ -74,6 +74,7 @@ def test_the_request_says_what_the_directory_has_to_list(tmp_path: Path) -> None
         (KeyUse.RECEIPT, HUB),
         (KeyUse.EVIDENCE, HUB),
         (KeyUse.HEAD, HUB),
+        (KeyUse.CARRIER, HUB),
         (KeyUse.PING, operator(HUB)),
     ]
 

@@ -325,6 +325,7 @@ def test_a_malformed_key_is_refused(place: str) -> None:
         (KeyUse.CATALOGUE, uscc("420606"), "420100"),
         (KeyUse.RECEIPT, "420100", "420600"),
         (KeyUse.RECEIPT, uscc("420600"), "420600"),
+        (KeyUse.CARRIER, "420100", "420600"),
         (KeyUse.PING, uscc("420606"), "420600"),
         (KeyUse.PING, "420600", "420600"),
         (KeyUse.DIRECTORY, uscc("420600"), "420600"),
