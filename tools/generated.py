@@ -67,6 +67,7 @@ BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
     "signature-template": spec_examples.template,
     "signature-uris": spec_examples.identifiers,
     "example-signature": spec_examples.signature,
+    "example-frames": spec_examples.frames,
     "example-batch": spec_examples.batch,
     "example-receipt": spec_examples.receipt,
 }

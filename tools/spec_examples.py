@@ -23,6 +23,7 @@ from protocol.envelope import (
     Sender,
     write_content,
 )
+from protocol.frames import EnvelopeFrame, PartFrame, write_frames
 from protocol.identifiers import case_id_of, make_uuid7, uscc_check, uuid_octets
 from protocol.proof import Batched, Single, write_proof
 from protocol.receipt import (
@@ -275,3 +276,26 @@ def batch() -> list[str]:
         "",
         *_fenced(_hex(write_proof(proof))),
     ]
+
+
+def frames() -> list[str]:
+    """Chapter 07: the post that presents the message, its long octets named instead of shown."""
+    one = example()
+    reference = one.verified.envelope.header.reference
+    first = write_frames([EnvelopeFrame((XIANGYANG,), one.octets)])
+    second = write_frames([PartFrame(reference, "body", 0, one.body)])
+    named = second[: -len(one.body)]
+    rows = [
+        f"{first[:5].hex()}            type 1, length {len(first) - 5}",
+        f"{first[5:12].hex()}        path: {XIANGYANG}",
+        f"...                   the envelope, {len(one.octets)} octets",
+        f"{named[:5].hex()}            type 2, length {len(second) - 5}",
+        f"{named[5:23].hex()}",
+        f"                      From.authority {reference.authority}",
+        f"{named[23:39].hex()}",
+        f"                      MessageId {reference.message_id}",
+        f"{named[39:44].hex()}            part id: body",
+        f"{named[44:].hex()}      offset 0",
+        f"...                   the body, {len(one.body)} octets",
+    ]
+    return _fenced(iter(rows))

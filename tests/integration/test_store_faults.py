@@ -46,6 +46,7 @@ def acknowledged(lines: Sequence[str]) -> set[str]:
     return {line.removeprefix("ok ").strip() for line in lines if line.startswith("ok ")}
 
 
+@pytest.mark.spec("EX-8")
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     engine_at(path).close()

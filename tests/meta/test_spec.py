@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import protocol.limits
-from protocol.reasons import Reason
+from protocol.reasons import INTRINSIC, Reason
 from tools.spec_index import (
     KEYWORD,
     SPEC,
@@ -105,6 +105,11 @@ def test_every_citation_leads_to_a_clause() -> None:
 def test_every_reason_follows_from_a_clause() -> None:
     cited = {reason.clause for reason in Reason if reason.clause[:2] not in UNFINISHED}
     assert cited - IDS == set()
+
+
+def test_the_reasons_that_follow_from_the_octets_alone_are_those_of_the_code() -> None:
+    (clause,) = (row for row in CLAUSES if row.id == "RC-16")
+    assert set(re.findall(r"`([a-z-]+)`", clause.text)) == {reason.code for reason in INTRINSIC}
 
 
 def test_every_limit_is_stated_with_its_value() -> None:

@@ -254,6 +254,7 @@ def valid_from_now(owner: str) -> Federation:
     return Federation(dataclasses.replace(directory, trust=trust), SAMPLE.federation.catalogue)
 
 
+@pytest.mark.spec("TR-2")
 def test_a_slow_clock_at_the_destination_does_not_refuse_a_new_key(tmp_path: Path) -> None:
     """Registered this minute, and already used: one of the two clocks is wrong, time will tell."""
 
@@ -272,6 +273,7 @@ def test_a_slow_clock_at_the_destination_does_not_refuse_a_new_key(tmp_path: Pat
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-37", "TR-2")
 def test_a_fast_clock_at_the_destination_does_not_end_a_fresh_message(tmp_path: Path) -> None:
     """By its bearer's clock it lives; only who asks about an expired message gets a tombstone."""
 

@@ -172,6 +172,7 @@ def test_many_small_files_leave_within_the_frames_a_post_may_have(tmp_path: Path
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-47")
 def test_a_post_refused_whole_is_no_answer_to_what_it_carried(tmp_path: Path) -> None:
     """A receipt on its way upstream leaves the outbox only with a post that was read."""
 
@@ -202,6 +203,7 @@ def test_a_post_refused_whole_is_no_answer_to_what_it_carried(tmp_path: Path) ->
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-48")
 def test_what_spoils_every_post_it_is_in_waits_alone(tmp_path: Path) -> None:
     """One message a peer breaks on holds up none of its neighbours."""
 

@@ -49,6 +49,7 @@ def test_peers_that_all_point_elsewhere_do_not_make_the_sender_spin(tmp_path: Pa
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-4", "RT-12")
 def test_custody_at_a_hub_that_died_for_good_does_not_bind_the_message(tmp_path: Path) -> None:
     """Custody discharges nobody: the octets are still here, and another way is taken."""
 
@@ -84,6 +85,7 @@ def test_custody_at_a_hub_that_delivers_nothing_does_not_bind_the_message(tmp_pa
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-9", "EX-44")
 def test_in_custody_the_bare_envelope_goes_again_and_questions_only_after_expiry(
     tmp_path: Path,
 ) -> None:
@@ -132,6 +134,7 @@ def test_however_long_its_destination_is_busy_a_message_in_doubt_is_asked_about(
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-46")
 @pytest.mark.parametrize("after_ms", [NEVER_MS, DAY_MS], ids=["49 days", "a day"])
 def test_a_peer_that_asks_for_patience_gets_no_more_than_the_timetable_has(
     tmp_path: Path, after_ms: int
@@ -172,6 +175,7 @@ def test_why_a_peer_is_busy_can_be_seen_where_it_is_waited_for(tmp_path: Path) -
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-46")
 @pytest.mark.parametrize("peers", [{}, {XIANGYANG: busy(0)}], ids=["peer away", "peer busy"])
 def test_a_clock_that_was_wrong_for_a_minute_stops_nothing(
     tmp_path: Path, peers: dict[str, Handler]

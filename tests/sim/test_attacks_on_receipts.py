@@ -147,7 +147,7 @@ def with_new_receipt_key(node_id: str, revoked_ms: int) -> tuple[Federation, Key
     return federation, keys
 
 
-@pytest.mark.spec("RC-21")
+@pytest.mark.spec("RC-19")
 def test_a_stored_receipt_outlives_the_revocation_of_its_key(tmp_path: Path) -> None:
     """The same statement under the new key; repeating the old one would never end the message."""
 
@@ -176,7 +176,7 @@ def test_a_stored_receipt_outlives_the_revocation_of_its_key(tmp_path: Path) -> 
     play(tmp_path, scene)
 
 
-@pytest.mark.spec("RC-19")
+@pytest.mark.spec("RC-17")
 def test_a_slow_copy_of_a_refusal_ends_nothing_that_was_received_since(tmp_path: Path) -> None:
     """A blank refusal for a reason that may pass (here: an old version) settles nothing."""
 
@@ -211,6 +211,7 @@ def test_a_slow_copy_of_a_refusal_ends_nothing_that_was_received_since(tmp_path:
 # questions a hub passes on
 
 
+@pytest.mark.spec("EX-43")
 @pytest.mark.parametrize(
     "lie",
     [
@@ -239,6 +240,7 @@ def test_a_hub_hands_back_only_what_answers_the_question(tmp_path: Path, lie: li
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("EX-43")
 def test_one_question_many_times_is_one_post_of_the_hub(tmp_path: Path) -> None:
     """A hub is no amplifier."""
 
@@ -298,6 +300,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     return done
 
 
+@pytest.mark.spec("EX-3", "RC-14")
 def test_an_answer_is_held_against_what_it_names(tmp_path: Path, work: Work) -> None:
     """The work of an answer grows with its receipts, not with receipts times messages."""
 

@@ -92,7 +92,7 @@ def play(scene: Callable[[], Any]) -> None:
     run_virtual(scene())
 
 
-@pytest.mark.spec("RC-20", "WF-8")
+@pytest.mark.spec("RC-18", "WF-8")
 def test_custody_on_the_way_and_one_receipt_at_the_end(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path) as w:
@@ -113,6 +113,7 @@ def test_custody_on_the_way_and_one_receipt_at_the_end(tmp_path: Path) -> None:
     play(scene)
 
 
+@pytest.mark.spec("EX-4", "EX-45")
 def test_a_dead_destination_leaves_the_message_in_custody_and_its_return_drains(
     tmp_path: Path,
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_dead_destination_leaves_the_message_in_custody_and_its_return_drains(
     play(scene)
 
 
+@pytest.mark.spec("EX-45", "EX-46")
 def test_a_peer_that_is_away_is_probed_lightly_and_not_forgotten(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path, EZHOU) as w:
@@ -157,6 +159,7 @@ def test_while_the_direct_link_is_down_the_hub_takes_it(tmp_path: Path) -> None:
     play(scene)
 
 
+@pytest.mark.spec("EX-45")
 def test_a_call_from_a_peer_ends_the_waiting_for_it(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path) as w:
@@ -175,6 +178,7 @@ def test_a_call_from_a_peer_ends_the_waiting_for_it(tmp_path: Path) -> None:
     play(scene)
 
 
+@pytest.mark.spec("EX-9", "EX-36")
 def test_after_expiry_the_sender_asks_and_the_destination_decides(tmp_path: Path) -> None:
     """Nobody expires a message alone: in doubt until the destination stored a tombstone."""
 
@@ -199,6 +203,7 @@ def test_after_expiry_the_sender_asks_and_the_destination_decides(tmp_path: Path
     play(scene)
 
 
+@pytest.mark.spec("EX-9")
 def test_a_message_that_did_arrive_is_not_expired_by_its_senders_clock(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path) as w:
@@ -252,7 +257,7 @@ def test_a_forwarder_that_alters_an_envelope_ends_nothing(tmp_path: Path) -> Non
     play(scene)
 
 
-@pytest.mark.spec("EX-4", "RC-16")
+@pytest.mark.spec("EX-4")
 def test_a_forwarder_that_lost_what_it_had_in_custody_gets_it_again(tmp_path: Path) -> None:
     async def scene() -> None:
         async with world(tmp_path, XIANGYANG) as w:

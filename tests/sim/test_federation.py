@@ -122,6 +122,7 @@ async def crash_at_random(nodes: list[SimNode], network: Network, dice: random.R
             await node.crash()
 
 
+@pytest.mark.spec("EX-3", "EX-4", "EX-8", "EX-30")
 @pytest.mark.parametrize(("carriers", "seed"), STORMS)
 def test_nothing_is_lost_and_nothing_comes_twice(seed: int, carriers: str, tmp_path: Path) -> None:
     findings, faults, crashes = run_virtual(live_through(seed, SAMPLES[carriers], tmp_path))

@@ -16,7 +16,7 @@ from protocol.bodies import Basis, CaseAccept, CaseReceived, CaseSubmit, CaseVoi
 from protocol.bodies.plan import leaves
 from protocol.envelope import Address, CaseReference, Header, Sender
 from protocol.errors import RefusedError
-from protocol.frames import BusyFrame, WaitingFrame
+from protocol.frames import BusyFrame, WaitingFrame, WantedFrame, write_frames
 from protocol.identifiers import case_id_of
 from protocol.lifecycle import Power
 from protocol.reasons import Reason
@@ -90,6 +90,7 @@ async def sent(node: SimNode, outcome: Outcome) -> MessageRow:
     return row
 
 
+@pytest.mark.spec("EX-6", "EX-39")
 def test_a_gap_waits_and_holds_nothing(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         early = say(CaseVoid(SALT, CLERK, "空号"), 2, number=2)
@@ -105,6 +106,7 @@ def test_a_gap_waits_and_holds_nothing(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-7")
 def test_a_used_number_is_refused(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         await present(node, WUHAN, say(submit(), 1).post())
@@ -116,6 +118,7 @@ def test_a_used_number_is_refused(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-34")
 def test_a_refused_number_is_consumed_and_the_next_one_is_taken(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         await present(node, WUHAN, say(submit(), 1).post())
@@ -171,7 +174,7 @@ def test_the_authority_does_not_supplement_for_the_window() -> None:
     assert refused.value.reason is Reason.POWER_LACKING
 
 
-@pytest.mark.spec("CT-1", "CT-2", "CT-3")
+@pytest.mark.spec("CT-1", "CT-2", "CT-3", "EX-33", "EX-34")
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
@@ -217,6 +220,7 @@ def test_a_step_in_a_case_nobody_knows_is_refused(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-34")
 def test_an_expired_number_does_not_block_those_after_it(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         late = say(submit(), 1, created_ms=START_MS - 120_000, lifetime_ms=60_000)
@@ -226,6 +230,7 @@ def test_an_expired_number_does_not_block_those_after_it(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-34")
 def test_a_later_number_that_expired_first_is_skipped_when_its_turn_comes(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         void = CaseVoid(SALT, CLERK, "空号")
@@ -236,6 +241,33 @@ def test_a_later_number_that_expired_first_is_skipped_when_its_turn_comes(at: An
         assert await consumed(node) == 2
         third = say(void, 3, number=3)
         assert receipt_in(await present(node, WUHAN, third.post())).type is ReceiptType.RECEIVED
+
+    at(EZHOU, scene)
+
+
+@pytest.mark.spec("EX-32")
+def test_the_first_question_that_fails_gives_the_answer(at: Any) -> None:
+    """Each message fails two neighbouring questions; the second is not asked."""
+
+    async def scene(node: SimNode) -> None:
+        accept = CaseAccept(SALT, CLERK, "2026-1", DONE_MS)
+        late = say(submit(), 1, number=9, created_ms=START_MS - 120_000, lifetime_ms=60_000)
+        # Expired, and no part of it here.
+        assert receipt_in(await present(node, WUHAN, late.ask())).reason is Reason.EXPIRED
+        # On record, and expired.
+        assert receipt_in(await present(node, WUHAN, late.post())).reason is Reason.EXPIRED
+        # A part is missing, and a number before it.
+        early = say(accept, 5, number=2, kind="case.void")
+        wanted = only(await present(node, WUHAN, write_frames(early.frames()[:1])))
+        assert isinstance(wanted, WantedFrame)
+        # A gap, and a body of another kind.
+        assert isinstance(only(await present(node, WUHAN, early.post())), WaitingFrame)
+        # A number that is used, and a body of another kind.
+        used = say(accept, 1, number=3, kind="case.void")
+        assert receipt_in(await present(node, WUHAN, used.post())).reason is Reason.SEQUENCE_USED
+        # A body of another kind, and no such case.
+        bent = say(accept, 2, number=4, kind="case.void")
+        assert receipt_in(await present(node, WUHAN, bent.post())).reason is Reason.BODY_INVALID
 
     at(EZHOU, scene)
 

@@ -108,7 +108,7 @@ def test_an_honest_ping_is_received_and_recorded(at: Any) -> None:
     at(EZHOU, scene)
 
 
-@pytest.mark.spec("EX-5", "RC-21")
+@pytest.mark.spec("EX-5", "EX-30", "RC-19")
 def test_the_same_again_gets_the_very_same_receipt_and_one_delivery(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping()
@@ -121,7 +121,7 @@ def test_the_same_again_gets_the_very_same_receipt_and_one_delivery(at: Any) -> 
     at(EZHOU, scene)
 
 
-@pytest.mark.spec("EX-5", "RC-21")
+@pytest.mark.spec("EX-5", "EX-30", "RC-19")
 def test_a_duplicate_after_a_crash_gets_the_same_receipt(tmp_path: Path) -> None:
     async def play() -> None:
         node = SimNode(
@@ -143,7 +143,7 @@ def test_a_duplicate_after_a_crash_gets_the_same_receipt(tmp_path: Path) -> None
     run_virtual(play())
 
 
-@pytest.mark.spec("EN-12", "EX-5")
+@pytest.mark.spec("EN-12", "EX-5", "EX-31")
 def test_another_content_under_a_used_id_is_refused_and_changes_nothing(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         first = await present(node, WUHAN, ping().post())
@@ -179,7 +179,7 @@ SPOILS: dict[str, tuple[Callable[[bytes], bytes], Reason]] = {
 }
 
 
-@pytest.mark.spec("RC-4")
+@pytest.mark.spec("EX-35", "RC-4")
 @pytest.mark.parametrize("name", SPOILS)
 def test_what_is_not_authentic_is_refused_by_its_octets_and_leaves_no_trace(
     at: Any,
@@ -203,7 +203,7 @@ def test_what_is_not_authentic_is_refused_by_its_octets_and_leaves_no_trace(
     at(EZHOU, scene)
 
 
-@pytest.mark.spec("RC-4")
+@pytest.mark.spec("EX-1", "RC-4")
 def test_a_post_that_is_no_frames_is_refused_whole(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         whole = ping().post()
@@ -288,6 +288,7 @@ def test_a_message_from_the_future_waits(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-33", "EX-36", "EX-37")
 def test_an_expired_message_leaves_a_tombstone_that_says_so_for_ever(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(lifetime_ms=MINUTE_MS)
@@ -307,6 +308,7 @@ def test_an_expired_message_leaves_a_tombstone_that_says_so_for_ever(at: Any) ->
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-38", "EX-39")
 def test_a_question_before_expiry_is_answered_with_send_it(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping()
@@ -380,6 +382,7 @@ def test_only_a_hub_forwards(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-41", "EX-42")
 def test_a_hub_takes_custody_which_is_no_receipt_of_the_destination(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(WUHAN, XIANGYANG)
@@ -429,6 +432,7 @@ def test_a_receipt_nobody_asked_for_is_not_here(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("EX-40")
 def test_two_hundred_bad_neighbours_do_not_disturb_a_good_message(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         bad = [EnvelopeFrame((WUHAN,), b"<a></a>")] * 200

@@ -293,6 +293,7 @@ def test_the_log_does_not_grow_for_ever(engine: StoreEngine, path: Path) -> None
 # --- the thread and its queue
 
 
+@pytest.mark.spec("EX-8")
 def test_a_result_leaves_only_after_the_commit(engine: StoreEngine) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -66,6 +66,7 @@ def refusal(octets: bytes) -> RefusedError:
     return caught.value
 
 
+@pytest.mark.spec("FR-1")
 @pytest.mark.parametrize(("frame", "body"), FRAMES.values(), ids=FRAMES)
 def test_every_frame_octet_for_octet(frame: Frame, body: bytes) -> None:
     assert write_frames([frame]) == framed(body)
@@ -73,12 +74,14 @@ def test_every_frame_octet_for_octet(frame: Frame, body: bytes) -> None:
     assert frame_size(frame) == len(framed(body))
 
 
+@pytest.mark.spec("FR-1")
 def test_a_post_holds_its_frames_in_their_order() -> None:
     frames = [frame for frame, _ in FRAMES.values()]
     assert read_frames(write_frames(frames)) == frames
     assert read_frames(b"") == []
 
 
+@pytest.mark.spec("EX-1")
 @pytest.mark.parametrize(("frame", "body"), FRAMES.values(), ids=FRAMES)
 def test_a_frame_cut_anywhere_is_refused(frame: Frame, body: bytes) -> None:
     octets = write_frames([frame])
@@ -91,6 +94,7 @@ def test_a_frame_cut_anywhere_is_refused(frame: Frame, body: bytes) -> None:
         assert refusal(framed(body[:length])).reason is Reason.FRAME_MALFORMED
 
 
+@pytest.mark.spec("EX-1")
 @pytest.mark.parametrize("name", ["wanted", "waiting", "busy", "busy with the post", "not here"])
 def test_no_octet_may_follow_in_a_frame(name: str) -> None:
     caught = refusal(framed(FRAMES[name][1] + b"\0"))
@@ -98,7 +102,7 @@ def test_no_octet_may_follow_in_a_frame(name: str) -> None:
     assert "trailing" in caught.detail
 
 
-@pytest.mark.spec("TR-9", "TR-10")
+@pytest.mark.spec("EX-1", "FR-1", "TR-9", "TR-10")
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -130,6 +134,7 @@ def test_a_malformed_frame_is_refused_by_its_place_and_fault(body: bytes, named:
     assert named in caught.detail
 
 
+@pytest.mark.spec("EX-1")
 def test_a_length_is_not_believed() -> None:
     caught = refusal(framed(b"\3TBR1", length=0xFFFFFFFF))
     assert caught.reason is Reason.FRAME_MALFORMED

@@ -473,6 +473,7 @@ def test_a_link_inside_a_province_is_listed_once() -> None:
     assert merged(changed(HUBEI, links=(("420700", "420600"),))).linked("420600", "420700")
 
 
+@pytest.mark.spec("EX-2")
 @pytest.mark.parametrize(
     ("peer", "from_node", "here", "allowed"),
     [

@@ -13,6 +13,7 @@ TIMETABLES = {"delivery": DELIVERY, "probe": PROBE, "ask": ASK}
 JITTER = st.floats(0, 1, exclude_max=True)
 
 
+@pytest.mark.spec("EX-46")
 @pytest.mark.parametrize("name", TIMETABLES)
 @given(attempts=st.integers(1, 10**6), jitter=JITTER)
 def test_a_delay_stays_between_floor_and_cap(name: str, attempts: int, jitter: float) -> None:

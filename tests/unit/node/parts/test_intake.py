@@ -142,7 +142,7 @@ def test_what_lies_outside_its_part_is_refused_and_nothing_is_lost(tmp_path: Pat
     play(tmp_path, scene)
 
 
-@pytest.mark.spec("UP-1")
+@pytest.mark.spec("FR-2", "UP-1")
 def test_pieces_nobody_asked_for_leave_nothing_behind(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         node = taking(stage)
@@ -325,7 +325,7 @@ def test_a_disk_in_trouble_is_told_as_busy_and_costs_no_octet_that_was_wanted(
     play(tmp_path, scene)
 
 
-@pytest.mark.spec("UP-9")
+@pytest.mark.spec("EX-41", "UP-9")
 def test_a_hub_has_custody_only_of_what_is_whole_on_its_disk(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         hub = taking(stage, HUB)
