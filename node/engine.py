@@ -20,6 +20,7 @@ import structlog
 from node.dispatch import Dispatcher
 from node.log.sequencer import Sequencer
 from node.outgoing import Draft, Filed, Outcome, outgoing_unit
+from node.parts.uploads import Uploads
 from node.pipeline import Pipeline
 from node.pull import Puller
 from node.questions import Questions
@@ -61,6 +62,7 @@ class Engine:
         self._pull: Pull = pull
         self._questions = Questions(context, self._transport, self._dialled, self.wake)
         self._pipeline = Pipeline(context, self._questions, self._hear, self.wake)
+        self.uploads: Final = Uploads(context)
         self._dispatchers: dict[str, Dispatcher] = {}
         self._pullers: dict[str, Puller] = {}
         self._tasks: dict[tuple[type, str], asyncio.Task[None]] = {}
@@ -121,13 +123,21 @@ class Engine:
         """Sign, store and queue a message of one of our authorities.
 
         Returns:
-            `Filed` once it is durable, or `TokenClash`.
+            `Filed` once it is durable, `TokenClash` or `UploadUnfit`.
 
         Raises:
             RefusedError: the draft breaks a rule; nothing was written.
             UnavailableError: nothing was acknowledged; safe to repeat with the same token.
         """
-        outcome = await self._context.store.run(outgoing_unit(self._context, draft))
+        context = self._context
+        client = "" if draft.token is None else draft.token.client
+        files = await self.uploads.ready(client, draft.authority, draft.materials)
+        filed = False
+        try:
+            outcome = await context.store.run(outgoing_unit(context, draft, files))
+            filed = isinstance(outcome, Filed) and not outcome.repeated
+        finally:
+            await self.uploads.used(files, filed=filed)
         if isinstance(outcome, Filed):
             self.wake(outcome.route[min(1, len(outcome.route) - 1)])
         return outcome

@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, TypeAlias
 from node import cases
 from node.cases import CaseView, Party, Side
 from node.log import leaves
+from node.parts.files import File, Material, Uploaded, UploadUnfit
+from node.parts.intake import check_sizes
+from node.parts.uploads import upload_lock
 from node.ports import Decision, Insert, Row, Unit
 from node.settlement import case_lock, message_lock
 from node.store import schema
 from node.store.queries import Role, case_messages, find_answer, find_case, last_sequence
-from node.store.rows import case_row, errand_row, message_row, part_rows, sequence_row
+from node.store.rows import (
+    blob_rows,
+    case_row,
+    errand_row,
+    message_row,
+    part_rows,
+    sequence_row,
+)
+from node.store.transfers import find_upload
 from protocol.bodies import CaseSubmit, CaseVoid, Ping, check_references, encode_body, schema_of
 from protocol.envelope import (
     BODY_ID,
@@ -33,12 +44,7 @@ from protocol.envelope import (
 )
 from protocol.errors import RefusedError
 from protocol.identifiers import ENTROPY_OCTETS, case_id_of, make_uuid7
-from protocol.limits import (
-    MAX_ENVELOPE_OCTETS,
-    MAX_INLINE_PART_OCTETS,
-    MAX_MESSAGE_OCTETS,
-    MAX_PARTS,
-)
+from protocol.limits import MAX_ENVELOPE_OCTETS, MAX_PARTS
 from protocol.reasons import Reason
 from routing.delivery import Standing
 from routing.planner import Route, plan
@@ -52,17 +58,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.context import NodeContext
+    from node.store.queries import StoredBlob
     from protocol.bodies import Body
     from protocol.proof import Proof
     from signing.suites import PublicKey
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """A file that goes with a message: media type and octets (at most 64 KiB each, inline)."""
-
-    media_type: str
-    octets: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class TokenClash:
     """The idempotency key was used before for another request."""
 
 
-Outcome: TypeAlias = Filed | TokenClash
+Outcome: TypeAlias = Filed | TokenClash | UploadUnfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +122,21 @@ class Draft:
 
     authority: str
     body: Body
-    materials: Mapping[str, Material] = field(default_factory=dict)
+    materials: Mapping[str, Material | Uploaded] = field(default_factory=dict)
     case_id: str | None = None
     recipient: Address | None = None
     token: Token | None = None
 
 
-def outgoing_unit(context: NodeContext, draft: Draft) -> Unit[Outcome]:
+def outgoing_unit(
+    context: NodeContext, draft: Draft, files: Mapping[str, File | UploadUnfit]
+) -> Unit[Outcome]:
     """The unit of work that turns a draft into a queued message.
+
+    Args:
+        context: The node.
+        draft: What is to be said.
+        files: Its materials, ready to go; one that is not fit ends the unit, after the token.
 
     Raises:
         RefusedError: TOO_LARGE or BODY_INVALID. The unit itself raises AUTHORITY_NOT_HERE,
@@ -141,12 +147,15 @@ def outgoing_unit(context: NodeContext, draft: Draft) -> Unit[Outcome]:
     case_id = draft.case_id
     if isinstance(draft.body, CaseSubmit):
         case_id = case_id_of(draft.authority, message_id)
-    writer = _Writer(context, draft, message_id, case_id, now_ms)
+    ready = {name: file for name, file in files.items() if isinstance(file, File)}
+    unfit = next((file for file in files.values() if isinstance(file, UploadUnfit)), None)
+    writer = _Writer(context, draft, ready, unfit, message_id, case_id, now_ms)
     keys = {message_lock(MessageReference(draft.authority, message_id))}
     if case_id is not None:
         keys.add(case_lock(case_id))
     if draft.token is not None:
         keys.add(f"token {draft.token.client} {draft.token.key}")
+    keys |= {upload_lock(file.upload.upload_id) for file in ready.values() if file.upload}
     return Unit(writer.decide, frozenset(keys))
 
 
@@ -157,32 +166,33 @@ class _Writer:
         self,
         context: NodeContext,
         draft: Draft,
+        files: Mapping[str, File],
+        unfit: UploadUnfit | None,
         message_id: str,
         case_id: str | None,
         now_ms: int,
     ) -> None:
         self._context = context
         self._draft = draft
+        self._files = files
+        self._unfit = unfit
         self._message_id = message_id
         self._case_id = case_id
         self._now_ms = now_ms
         self._speaker = Party.at(context.here, draft.authority)
         self._use = KeyUse.PING if isinstance(draft.body, Ping) else KeyUse.ENVELOPE
-        self._octets = {BODY_ID: encode_body(draft.body)}
-        self._octets |= {name: material.octets for name, material in draft.materials.items()}
+        body = encode_body(draft.body)
+        small = {name: file.octets for name, file in files.items() if file.octets is not None}
+        self._octets = {BODY_ID: body} | small
         self._check_sizes()
-        check_references(draft.body, list(self._octets))
+        check_references(draft.body, [BODY_ID, *draft.materials])
 
     def _check_sizes(self) -> None:
-        if len(self._octets) > MAX_PARTS:
-            raise RefusedError(Reason.TOO_LARGE, f"{len(self._octets)} parts, at most {MAX_PARTS}")
-        for name, octets in self._octets.items():
-            if len(octets) > MAX_INLINE_PART_OCTETS:
-                detail = f"{name}: {len(octets)} octets, at most {MAX_INLINE_PART_OCTETS}"
-                raise RefusedError(Reason.TOO_LARGE, detail)
-        total = sum(map(len, self._octets.values())) + MAX_ENVELOPE_OCTETS
-        if total > MAX_MESSAGE_OCTETS:
-            raise RefusedError(Reason.TOO_LARGE, f"{total} octets in one message")
+        sizes = {BODY_ID: len(self._octets[BODY_ID])}
+        sizes |= {name: file.size for name, file in self._files.items()}
+        if len(sizes) > MAX_PARTS:
+            raise RefusedError(Reason.TOO_LARGE, f"{len(sizes)} parts, at most {MAX_PARTS}")
+        check_sizes(sizes, MAX_ENVELOPE_OCTETS, self._context.parts)
 
     def decide(self, connection: Connection) -> Decision[Outcome]:
         token = self._draft.token
@@ -192,6 +202,9 @@ class _Writer:
                 same = answer.request_digest == token.request_digest
                 earlier = read_answer(answer.answer) if same else TokenClash()
                 return Decision(lambda _: ([], earlier))
+        unfit = self._unfit or self._used(connection)
+        if unfit is not None:
+            return Decision(lambda _: ([], unfit))
         here, directory = self._context.here, self._context.federation.directory
         recipient, in_reply_to, changes = self._place(connection)
         reference = self._number(connection)
@@ -214,6 +227,14 @@ class _Writer:
         if len(content) > MAX_ENVELOPE_OCTETS - MAX_SIGNATURE_ELEMENT_OCTETS:
             raise RefusedError(Reason.TOO_LARGE, f"envelope of {len(content)} octets, unsigned")
         return Decision(conclude, [request])
+
+    def _used(self, connection: Connection) -> UploadUnfit | None:
+        """An upload that another message took since it was made ready."""
+        for file in self._files.values():
+            row = file.upload
+            if row is not None and find_upload(connection, row.client, row.upload_id) is None:
+                return UploadUnfit(row.upload_id, None, None)
+        return None
 
     def _place(self, connection: Connection) -> tuple[Address, str | None, list[Row]]:
         """Whom it goes to, what it answers, and what it does to our view of the case."""
@@ -327,14 +348,8 @@ class _Writer:
             )
         ]
         parts += [
-            Part(
-                name,
-                "material",
-                material.media_type,
-                len(material.octets),
-                digest(key.suite, material.octets),
-            )
-            for name, material in self._draft.materials.items()
+            Part(name, "material", file.media_type, file.size, file.digest_of(key.suite))
+            for name, file in self._files.items()
         ]
         header = self._header(recipient, reference, in_reply_to, key.key_id)
         return Envelope(self._context.rules.environment, header, tuple(parts))
@@ -352,6 +367,8 @@ class _Writer:
         rows: list[Row] = [
             message_row(header, message_digest, octets, Role.OUT, path, self._now_ms, **standing),
             *part_rows(header.reference, Role.OUT, self._octets),
+            *blob_rows(header.reference, Role.OUT, self._blobs()),
+            *(row for file in self._files.values() for row in file.taken()),
             errand_row(header, Role.OUT, route.next_hop, self._now_ms, size),
             leaves.sent(message_digest, self._now_ms),
         ]
@@ -359,6 +376,10 @@ class _Writer:
             case_id, number = header.case.case_id, header.case.sequence
             rows.append(sequence_row(case_id, self._speaker, Role.OUT, number))
         return rows
+
+    def _blobs(self) -> dict[str, StoredBlob]:
+        held = ((name, file.blob) for name, file in self._files.items())
+        return {name: blob for name, blob in held if blob is not None}
 
 
 def _answer_row(token: Token, filed: Filed, now_ms: int) -> Row:

@@ -161,7 +161,8 @@ class Pipeline:
         """Bind the parts: how far it is with them, and what is wrong with them."""
         verified, limits = arrival.verified, self._context.parts
         try:
-            check_sizes(verified.envelope, len(verified.octets), limits)
+            sizes = {part.part_id: part.size for part in verified.envelope.parts}
+            check_sizes(sizes, len(verified.octets), limits)
         except RefusedError as fault:
             return replace(arrival, fault=fault)
         names = {part.part_id for part in large_parts(verified.envelope, limits)}

@@ -29,6 +29,7 @@ from node.api.messages import MessagesApi
 from node.api.openapi import openapi_document
 from node.api.problems import Fault, ProblemError, problem_of
 from node.api.reading import MAX_REQUEST_OCTETS
+from node.api.uploads import UploadsApi
 from node.api.writing import respond
 from protocol.errors import RefusedError, TongbanError, UnavailableError
 from protocol.reasons import Reason
@@ -56,6 +57,8 @@ def make_app(engine: Engine, token: str) -> web.Application:
     cases, inbox = CasesApi(engine), InboxApi(engine.context)
     messages, lookup = MessagesApi(engine), LookupApi(engine.context)
     evidence = EvidenceApi(engine.context)
+    uploads = UploadsApi(engine.context, engine.uploads)
+    app.on_response_prepare.append(_mark)
     app.add_routes(
         [
             _get("/v1/health", HealthApi(engine).show),
@@ -73,6 +76,11 @@ def make_app(engine: Engine, token: str) -> web.Application:
             web.post("/v1/pings", messages.ping),
             _get("/v1/evidence/cases/{caseId}", evidence.case),
             _get("/v1/evidence/messages/{messageId}", evidence.message),
+            web.options("/v1/uploads", uploads.options),
+            web.post("/v1/uploads", uploads.create),
+            web.head("/v1/uploads/{uploadId}", uploads.show),
+            web.patch("/v1/uploads/{uploadId}", uploads.append),
+            web.delete("/v1/uploads/{uploadId}", uploads.drop),
         ]
     )
     return app
@@ -123,7 +131,7 @@ def _guarded_by(token: str) -> Middleware:
 
 @web.middleware
 async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Steps 3 and 4 of the module's docstring."""
+    """Step 3 of the module's docstring; `_mark` is step 4."""
     try:
         response = await handler(request)
     except (ProblemError, RefusedError, UnavailableError) as error:
@@ -140,9 +148,12 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
             where=_where(error),
         )
         response = problem_of(ProblemError(Fault.FAILED), request.path)
+    return response
+
+
+async def _mark(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
 
 
 def _translated(error: web.HTTPException) -> ProblemError | RefusedError:

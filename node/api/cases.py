@@ -13,10 +13,11 @@ from adapters.local_json import DocumentRefusedError, to_body
 from node.api.following import case_shown, summary_shown
 from node.api.forms import ActForm, CasesQuery, SubmitForm
 from node.api.problems import Fault, ProblemError
-from node.api.reading import read_act, read_id, read_query
+from node.api.reading import CLIENT, read_act, read_id, read_query
 from node.api.writing import authority_shown, respond
 from node.cases import Side
-from node.outgoing import Draft, Filed, Material, Token, TokenClash, read_answer
+from node.outgoing import Draft, Filed, Token, TokenClash, read_answer
+from node.parts.files import Material, Uploaded, UploadUnfit
 from node.store.queries import find_answer, find_case
 from node.store.views import find_sides, follow_case, list_cases
 from protocol.bodies import CaseSubmit, FieldError, Ping
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from protocol.bodies import Body
     from routing.catalogue import Implementation
 
-_CLIENT: Final = "local"  # there is one token, so there is one caller
 _LOOK_UP: Final = "0"  # a code that stands for "whoever is responsible" until that is known
 
 
@@ -50,7 +50,7 @@ class CasesApi:
     async def submit(self, request: web.Request) -> web.Response:
         """POST /v1/cases: a new case, to the authority that is responsible."""
         form, key, digest = await read_act(request, SubmitForm)
-        token = Token(_CLIENT, key, digest)
+        token = Token(CLIENT, key, digest)
         filed = await self._earlier(token)
         if filed is None:
             filed = await self._file(self._submission(form, token))
@@ -78,7 +78,7 @@ class CasesApi:
         """POST /v1/cases/{caseId}/acts: the next message of a case, by either end."""
         case_id = read_id(request, "caseId")
         form, key, digest = await read_act(request, ActForm)
-        token = Token(_CLIENT, key, digest)
+        token = Token(CLIENT, key, digest)
         filed = await self._earlier(token)
         if filed is None:
             body = _body(form.kind, form.body, self._engine.salt(), "body")
@@ -134,9 +134,15 @@ class CasesApi:
 
     async def _file(self, draft: Draft) -> Filed:
         outcome = await self._engine.file(draft)
-        if isinstance(outcome, TokenClash):
-            raise ProblemError(Fault.KEY_REUSED)
-        return outcome
+        match outcome:
+            case Filed():
+                return outcome
+            case TokenClash():
+                raise ProblemError(Fault.KEY_REUSED)
+            case UploadUnfit():
+                raise _unfit(draft, outcome)
+            case _:
+                assert_never(outcome)
 
     def _submission(self, form: SubmitForm, token: Token) -> Draft:
         document = {"implementation": _LOOK_UP, **form.submit}
@@ -211,8 +217,29 @@ def _body(kind: str, document: Mapping[str, object], salt: str, member: str) -> 
     raise DocumentRefusedError(inside)
 
 
-def _materials(files: Mapping[str, FileForm]) -> dict[str, Material]:
-    return {part_id: Material(file.media_type, file.octets) for part_id, file in files.items()}
+def _materials(files: Mapping[str, FileForm]) -> dict[str, Material | Uploaded]:
+    return {
+        part_id: Material(file.media_type, file.octets or b"")
+        if file.upload is None
+        else Uploaded(file.media_type, file.upload)
+        for part_id, file in files.items()
+    }
+
+
+def _unfit(draft: Draft, unfit: UploadUnfit) -> ProblemError:
+    known = unfit.held is not None
+    errors = [
+        FieldError(
+            f"files.{part_id}.upload",
+            f"{unfit.held} of {unfit.size} octets are here" if known else "unknown here, or used",
+            "finish it first" if known else "upload the file again",
+            f"已到 {unfit.held} / {unfit.size} 字节" if known else "不存在或已使用",
+            "先完成上传" if known else "重新上传该文件",
+        )
+        for part_id, material in draft.materials.items()
+        if isinstance(material, Uploaded) and material.upload_id == unfit.upload_id
+    ]
+    return ProblemError(Fault.UPLOAD_UNFIT, f"upload {unfit.upload_id}", errors)
 
 
 def _filed_shown(filed: Filed) -> dict[str, object]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from node.cases import Side
 from protocol.envelope import BODY_ID
@@ -102,17 +102,25 @@ class FileForm(Form):
         _said("小写媒体类型，如 application/pdf", "a lower-case media type, as application/pdf"),
     ]
     octets: Annotated[
-        bytes,
+        bytes | None,
         BeforeValidator(_octets),
         Field(alias="base64"),
         _said("文件内容，base64", "the file in base64"),
-    ]
+    ] = None
+    upload: Annotated[Id | None, _said("已完成的上传号", "the id of a finished upload")] = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.octets is None) == (self.upload is None):
+            message = "either base64 or upload"
+            raise ValueError(message)
+        return self
 
 
 Files = Annotated[dict[PartId, FileForm], Field(max_length=MAX_PARTS - 1)]
 _FILES: Final = _said(
-    "以部件号为键的文件，最多 127 个：{mediaType, base64}",
-    "at most 127 files by part id: {mediaType, base64}",
+    "以部件号为键的文件，最多 127 个：{mediaType, base64} 或 {mediaType, upload}",
+    "at most 127 files by part id: {mediaType, base64} or {mediaType, upload}",
 )
 _AUTHORITY: Final = _said("18 位统一社会信用代码", "a unified social credit code of 18 characters")
 

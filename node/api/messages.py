@@ -6,21 +6,31 @@ for the two ends only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+import structlog
 from aiohttp import hdrs, web
 
 from adapters.local_json import from_body
 from node.api.forms import OwnerQuery, PingForm
 from node.api.problems import Fault, ProblemError
+from node.api.ranges import chosen_range
 from node.api.reading import read_form, read_id, read_query
 from node.api.writing import message_shown, part_shown, respond
 from node.outgoing import Filed
-from node.store.queries import MessageRow, Role, custody_receipts, find_by_id, find_parts
+from node.store.queries import (
+    MessageRow,
+    Role,
+    StoredBlob,
+    custody_receipts,
+    find_blobs,
+    find_by_id,
+    find_parts,
+)
 from protocol.bodies import decode_body
 from protocol.envelope import BODY_ID, Envelope, read_validated
-from protocol.errors import LocalUseError, RefusedError
-from protocol.limits import MAX_ENVELOPE_OCTETS
+from protocol.errors import LocalUseError, RefusedError, UnavailableError
+from protocol.limits import MAX_ENVELOPE_OCTETS, MIB
 from protocol.reasons import Reason
 from protocol.wire import parse_canonical
 
@@ -32,6 +42,10 @@ if TYPE_CHECKING:
     from node.engine import Engine
 
     Octets: TypeAlias = Mapping[str, bytes]
+    Blobs: TypeAlias = Mapping[str, StoredBlob]
+
+_STREAM_OCTETS: Final = MIB
+_log = structlog.get_logger()
 
 
 class MessagesApi:
@@ -62,25 +76,59 @@ class MessagesApi:
             }
         )
 
-    async def part(self, request: web.Request) -> web.Response:
-        """GET /v1/messages/{messageId}/parts/{partId}: its octets, as they were signed for."""
+    async def part(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/messages/{messageId}/parts/{partId}: its octets as signed for, or a range."""
         message_id, part_id = read_id(request, "messageId"), request.match_info["partId"]
         owner = read_query(request, OwnerQuery).authority
 
-        def query(connection: Connection) -> tuple[MessageRow, Octets]:
+        def query(connection: Connection) -> tuple[MessageRow, Octets, Blobs]:
             row = _one(find_by_id(connection, message_id), owner, message_id)
-            return row, _octets(connection, row)
+            return row, _octets(connection, row), _blobs(connection, row)
 
-        row, octets = await self._context.store.read(query)
-        if part_id not in octets:
+        row, octets, blobs = await self._context.store.read(query)
+        if part_id not in octets and part_id not in blobs:
             raise ProblemError(Fault.NOT_FOUND, f"no such part of message {message_id} here")
         listed = next(part for part in _envelope(row).parts if part.part_id == part_id)
+        tag = f'"{listed.digest.hex()}"'
+        chosen = chosen_range(request.headers, tag, listed.size)
         # Whatever it is, a browser shall save it and not run it.
         headers = {
             hdrs.CONTENT_TYPE: listed.media_type,
             hdrs.CONTENT_DISPOSITION: f'attachment; filename="{part_id}"',
+            hdrs.ACCEPT_RANGES: "bytes",
+            hdrs.ETAG: tag,
         }
-        return web.Response(body=octets[part_id], headers=headers)
+        status, wanted = 200, range(listed.size)
+        if chosen is not None:
+            status, wanted = 206, chosen
+            said = f"bytes {chosen.start}-{chosen.stop - 1}/{listed.size}"
+            headers[hdrs.CONTENT_RANGE] = said
+        if part_id in octets:
+            body = octets[part_id][wanted.start : wanted.stop]
+            return web.Response(body=body, status=status, headers=headers)
+        response = web.StreamResponse(status=status, headers=headers)
+        return await self._streamed(request, response, blobs[part_id], wanted)
+
+    async def _streamed(
+        self, request: web.Request, response: web.StreamResponse, blob: StoredBlob, wanted: range
+    ) -> web.StreamResponse:
+        """Octets of a large part, piece by piece, as fast as the caller takes them."""
+        read, start = self._context.blobs.read, wanted.start
+        # Before the first octet leaves, a disk in trouble can still be told.
+        piece = await read(blob.name, start, min(_STREAM_OCTETS, wanted.stop - start))
+        response.content_length = len(wanted)
+        await response.prepare(request)
+        while piece:
+            await response.write(piece)
+            start += len(piece)
+            try:
+                piece = await read(blob.name, start, min(_STREAM_OCTETS, wanted.stop - start))
+            except UnavailableError as trouble:
+                _log.error("part cut short", part=blob.name, why=str(trouble))
+                break
+        if start < wanted.stop and request.transport is not None:
+            request.transport.abort()  # the caller has to see that this was not all
+        return response
 
     async def ping(self, request: web.Request) -> web.Response:
         """POST /v1/pings: its operator's receipt will show that the way is open."""
@@ -108,6 +156,13 @@ def _octets(connection: Connection, row: MessageRow) -> Octets:
     if row.role == Role.TRANSIT:
         return {}
     return find_parts(connection, [row]).get((row.authority, row.message_id, row.role), {})
+
+
+def _blobs(connection: Connection, row: MessageRow) -> Blobs:
+    """The large ones."""
+    if row.role == Role.TRANSIT:
+        return {}
+    return find_blobs(connection, [row]).get((row.authority, row.message_id, row.role), {})
 
 
 def _envelope(row: MessageRow) -> Envelope:

@@ -107,6 +107,46 @@ class Fault(Enum):
         "每个新请求使用新的 Idempotency-Key；重发时原样重发",
         "use a fresh Idempotency-Key for a new request, and repeat a request unchanged",
     )
+    UPLOAD_UNFIT = (
+        "upload-unfit",
+        409,
+        "上传不存在、已用于其他报文或尚未完成",
+        "the upload is unknown, was used for another message, or is not whole",
+        "完成上传后再引用；每次上传只能用于一份报文",
+        "finish the upload before naming it; each is good for one message",
+    )
+    UPLOAD_OFFSET = (
+        "upload-offset",
+        409,
+        "上传位置与已收内容不符",
+        "the offset is not where the upload ends",
+        "用 HEAD 查询 Upload-Offset，从该处继续",
+        "ask for Upload-Offset with HEAD and go on from there",
+    )
+    UPLOAD_BUSY = (
+        "upload-busy",
+        423,
+        "另一请求正在写入此上传",
+        "another request is writing to this upload",
+        "稍后用 HEAD 查询位置再继续",
+        "wait, ask for Upload-Offset with HEAD, and go on from there",
+    )
+    TUS_VERSION = (
+        "tus-version",
+        412,
+        "不支持此上传协议版本",
+        "this version of the upload protocol is not served",
+        "使用 Tus-Resumable: 1.0.0",
+        "send Tus-Resumable: 1.0.0",
+    )
+    RANGE = (
+        "range",
+        416,
+        "请求的范围超出内容",
+        "the range lies outside the content",
+        "按 Content-Range 给出的长度请求",
+        "ask within the length that Content-Range gives",
+    )
     LEASE_LOST = (
         "lease-lost",
         409,
@@ -118,10 +158,10 @@ class Fault(Enum):
     MEDIA_TYPE = (
         "media-type",
         415,
-        "请求内容须为 application/json",
-        "the content of a request is application/json",
-        "设置 Content-Type: application/json，不使用内容编码",
-        "set Content-Type: application/json, without a content encoding",
+        "请求内容的类型不符",
+        "the content of the request is of another type",
+        "按 /v1/openapi.json 设置 Content-Type（多为 application/json），不使用内容编码",
+        "set the Content-Type of /v1/openapi.json, mostly application/json, without an encoding",
     )
     FAILED = (
         "failed",

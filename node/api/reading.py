@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Form)
 
+CLIENT: Final = "local"  # there is one token, so there is one caller
 MAX_REQUEST_OCTETS: Final = 12 * MIB  # a post of 8 MiB in base64, and its body
 MAX_DEPTH: Final = 16
 MAX_CONTAINERS: Final = 4096

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from node.parts.turns import Turns
 from node.ports import Decision, Delete, Insert, Unit, Update
 from node.store import schema
 from node.store.queries import Role, StoredBlob, find_message
@@ -26,7 +26,8 @@ from protocol.frames import WantedFrame
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Connection
 
@@ -71,30 +72,29 @@ class Large:
         return [Delete(schema.transfer, {"blob": blob.name}) for blob in self.blobs.values()]
 
 
-def check_sizes(envelope: Envelope, octets: int, limits: PartLimits) -> None:
-    """Hold a manifest against the bounds of parts (LI-2, LI-6, LI-8, LI-9).
+def check_sizes(sizes: Mapping[str, int], octets: int, limits: PartLimits) -> None:
+    """Hold the parts of a message against their bounds (LI-2, LI-6, LI-8, LI-9).
 
     Args:
-        envelope: The envelope.
-        octets: Its size on the wire.
+        sizes: Of the parts, by their id.
+        octets: Of the envelope.
         limits: The bounds.
 
     Raises:
         RefusedError: TOO_LARGE.
     """
-    small = octets + sum(part.size for part in envelope.parts if part.size <= limits.inline)
-    large = large_parts(envelope, limits)
+    for name, size in sizes.items():
+        most = limits.inline if name == BODY_ID else limits.part
+        if size > most:
+            raise RefusedError(Reason.TOO_LARGE, f"{name}: {size} octets, at most {most}")
+    small = octets + sum(size for size in sizes.values() if size <= limits.inline)
     if small > limits.message:
         detail = f"{small} octets in one message, at most {limits.message} beside large parts"
         raise RefusedError(Reason.TOO_LARGE, detail)
-    for part in large:
-        most = limits.inline if part.part_id == BODY_ID else limits.part
-        if part.size > most:
-            detail = f"{part.part_id}: {part.size} octets, at most {most}"
-            raise RefusedError(Reason.TOO_LARGE, detail)
-    total = sum(part.size for part in large)
-    if total > limits.large:
-        raise RefusedError(Reason.TOO_LARGE, f"{total} octets in large parts")
+    large = sum(size for size in sizes.values() if size > limits.inline)
+    if large > limits.large:
+        detail = f"{large} octets in large parts, at most {limits.large}"
+        raise RefusedError(Reason.TOO_LARGE, detail)
 
 
 def large_parts(envelope: Envelope, limits: PartLimits) -> list[Part]:
@@ -116,20 +116,11 @@ class Intake:
     def __init__(self, context: NodeContext) -> None:
         """Take them for this node."""
         self._context = context
-        self._turns: dict[MessageReference, _Turn] = {}
+        self._turns: Turns[MessageReference] = Turns()
 
-    @asynccontextmanager
-    async def alone(self, reference: MessageReference) -> AsyncIterator[None]:
+    def alone(self, reference: MessageReference) -> AbstractAsyncContextManager[None]:
         """While the block runs, nobody else touches the files of this message."""
-        turn = self._turns.setdefault(reference, _Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[reference]
+        return self._turns.alone(reference)
 
     async def take(
         self, verified: VerifiedEnvelope, pieces: Mapping[str, Sequence[PartFrame]]
@@ -227,14 +218,6 @@ class Intake:
                 await self._context.blobs.delete(name)
             except UnavailableError as trouble:
                 _log.warning("blob left behind", blob=name, why=str(trouble))
-
-
-@dataclass(slots=True)
-class _Turn:
-    """Who works on the files of a message, and how many want to."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
 
 
 def _check_pieces(parts: Mapping[str, Part], pieces: Mapping[str, Sequence[PartFrame]]) -> None:

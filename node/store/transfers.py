@@ -86,3 +86,56 @@ _IDLE: Final = Query(
 def idle_transfers(connection: Connection, before_ms: int, limit: int) -> list[TransferRow]:
     """Transfers that have not grown since, the longest idle first."""
     return _IDLE.all(connection, before_ms=before_ms, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """One row of `schema.upload`."""
+
+    upload_id: str
+    client: str
+    blob: str
+    size: int
+    held: int
+    suite: str | None
+    digest: bytes | None
+    touched_ms: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is here, under its digest."""
+        return self.digest is not None
+
+
+_UPLOAD: Final = Query(
+    select(*columns(schema.upload, UploadRow)).where(given(schema.upload, "upload_id", "client")),
+    UploadRow,
+)
+
+
+def find_upload(connection: Connection, client: str, upload_id: str) -> UploadRow | None:
+    """An upload of this caller."""
+    return _UPLOAD.first(connection, upload_id=upload_id, client=client)
+
+
+_OPEN: Final[Any] = select(func.count(), func.sum(schema.upload.c.size))
+_OF_CLIENT: Final = Query(_OPEN.where(given(schema.upload, "client")), UnderWay.of)
+
+
+def uploads_open(connection: Connection, client: str) -> UnderWay:
+    """The uploads of this caller that no message has taken yet."""
+    return _OF_CLIENT.first(connection, client=client) or UnderWay(0, 0)
+
+
+_IDLE_UPLOADS: Final = Query(
+    select(*columns(schema.upload, UploadRow))
+    .where(schema.upload.c.touched_ms < bindparam("before_ms"))
+    .order_by(schema.upload.c.touched_ms)
+    .limit(bindparam("limit")),
+    UploadRow,
+)
+
+
+def idle_uploads(connection: Connection, before_ms: int, limit: int) -> list[UploadRow]:
+    """Uploads nobody has touched since, the longest idle first."""
+    return _IDLE_UPLOADS.all(connection, before_ms=before_ms, limit=limit)

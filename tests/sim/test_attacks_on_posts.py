@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from node.outgoing import Draft
-from node.outgoing import Material as File
+from node.parts.files import Material as File
 from node.store import schema
 from node.store.queries import Role
 from protocol.bodies import Material
