@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DEADLINE_S: Final = 30
+TUS: Final = {"Tus-Resumable": "1.0.0"}
 SCAN: Final = b"%PDF-1.7 a scan \x00\xff"
 
 _SEGMENT: Final = re.compile(r"\{(\w+)\}")
@@ -88,7 +90,7 @@ class Desk:
         assert self._session is not None
         async with self._session.request(method, self.url + path, **options) as response:
             octets = await response.read()
-            answer = Answer(response.status, dict(response.headers), octets)
+            answer = Answer(response.status, response.headers, octets)
         self._check(method, path, answer, options.get("json"))
         return answer
 
@@ -127,6 +129,23 @@ class Desk:
         answer = await self.post("/v1/cases", body, key or self._fresh())
         assert answer.status == 201, answer.octets.decode()
         return answer.json
+
+    async def upload(self, octets: bytes) -> str:
+        """Bring a file; where it is."""
+        length = {"Upload-Length": str(len(octets))}
+        created = await self.send("POST", "/v1/uploads", headers=TUS | length)
+        assert created.status == 201, created.octets.decode()
+        place = created.headers["Location"]
+        assert (await self.append(place, 0, octets)).status == 204
+        return place
+
+    async def append(self, place: str, offset: int, octets: bytes) -> Answer:
+        """The next octets of an upload."""
+        headers = TUS | {
+            "Upload-Offset": str(offset),
+            "Content-Type": "application/offset+octet-stream",
+        }
+        return await self.send("PATCH", place, headers=headers, data=io.BytesIO(octets))
 
     async def act(self, case_id: str, authority: str, kind: str, **body: Any) -> Json:
         path = f"/v1/cases/{case_id}/acts"

@@ -183,9 +183,14 @@ class Uploads:
             suite = keys.public(keys.find(KeyUse.ENVELOPE, authority)).suite
         except KeyStoreError:
             return {}
-        return {
-            name: await self._ready(client, material, suite) for name, material in materials.items()
-        }
+        files: dict[str, File | UploadUnfit] = {}
+        try:
+            for name, material in materials.items():
+                files[name] = await self._ready(client, material, suite)
+        except BaseException:
+            await self.used(files, filed=False)
+            raise
+        return files
 
     async def _ready(
         self, client: str, material: Material | Uploaded, suite: Suite

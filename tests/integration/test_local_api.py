@@ -14,7 +14,7 @@ import pytest
 from node.api.openapi import openapi_document
 from node.clock import SystemClock
 from node.service import running
-from tests.desk import OFFICER, SCAN, Desk, eventually, scan
+from tests.desk import OFFICER, SCAN, TUS, Desk, eventually, scan
 from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, operator, window
 from tests.loops import in_loop
 from tests.samples import WIDOW
@@ -109,6 +109,10 @@ async def test_every_operation_answers_as_the_document_says(homes: Homes) -> Non
             assert exported.headers["Content-Disposition"].startswith("attachment")
         peers = (await desk.get("/v1/health")).json["peers"]
         assert XIANGYANG in [peer["node"] for peer in peers]
+        await desk.send("OPTIONS", "/v1/uploads")
+        upload = await desk.upload(SCAN)
+        assert (await desk.send("HEAD", upload, headers=TUS)).headers["Upload-Length"]
+        assert (await desk.send("DELETE", upload, headers=TUS)).status == 204
         operations = {
             operation["operationId"]
             for path in openapi_document()["paths"].values()
@@ -232,7 +236,7 @@ async def test_every_fault_of_a_form_is_named_and_no_value_repeated(homes: Homes
             "files.m3.name",
         }
         assert faults["sbumit"] == "known here: authority, submit, files"
-        assert faults["files.m3.name"] == "known here: mediaType, base64"
+        assert faults["files.m3.name"] == "known here: mediaType, base64, upload"
         assert "application/pdf" in faults["files.m2.mediaType"]
         assert all(row["problemZh"] and row["remedyZh"] for row in answer.json["errors"])
         assert PERSONAL not in answer.octets.decode()
@@ -298,9 +302,12 @@ async def test_what_a_rule_refuses_is_not_filed(homes: Homes) -> None:
             assert (answer.status, answer.problem) == (422, code), answer.octets.decode()
             assert answer.json["clause"]
             assert answer.json["remedy"]
-        large = {"mediaType": "application/pdf", "base64": b64(bytes(64 * 1024 + 1))}
-        body = {"authority": window(WUHAN), "submit": application(), "files": {"m1": large}}
-        answer = await desk.post("/v1/cases", body, "the-same-key")
+        full = {"mediaType": "application/pdf", "base64": b64(bytes(64 * 1024))}
+        many = {f"m{number}": full for number in range(125)}
+        body = {"authority": window(WUHAN), "submit": application(), "files": many}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "the-same-key"}
+        octets = io.BytesIO(json.dumps(body).encode())
+        answer = await desk.send("POST", "/v1/cases", data=octets, headers=headers)
         assert (answer.status, answer.problem) == (413, "too-large")
         assert (await desk.get("/v1/cases")).json["cases"] == []
         # A request that was refused has not used up its key.
