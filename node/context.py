@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from node.effort import Effort
 from node.parts.limits import PartLimits
+from node.workers import InlineWorkers
 from protocol.limits import DEFAULT_LIFETIME_MS
 from signing.keys import KeyUse
 
 if TYPE_CHECKING:
-    from node.ports import Blobs, Clock, Entropy, Store
+    from node.ports import Blobs, Clock, Entropy, Store, Workers
     from routing.catalogue import Catalogue
     from routing.directory import Directory
+    from signing.batch import Checking
     from signing.keys import KeyStore
     from signing.suites import PublicKey
     from signing.verify import Rules
@@ -42,6 +45,8 @@ class NodeContext:
         lifetime_ms: How long a message of ours may be under way.
         parts: Bounds of large parts.
         failing: The peers that do not answer now: link health, kept by the dispatchers.
+        effort: What checking the octets of each peer may still cost.
+        workers: Where long pure work is done.
     """
 
     here: str
@@ -55,6 +60,12 @@ class NodeContext:
     lifetime_ms: int = DEFAULT_LIFETIME_MS
     parts: PartLimits = field(default_factory=PartLimits)
     failing: set[str] = field(default_factory=set)
+    effort: Effort = field(default_factory=Effort)
+    workers: Workers = field(default_factory=InlineWorkers)
+
+    def checking(self, peer: str) -> Checking:
+        """What checking signatures that this peer presents may use, now."""
+        return self.effort.checking(peer, self.clock.now_ms())
 
     def receipt_key(self) -> PublicKey:
         """The key this node signs its receipts with."""

@@ -188,7 +188,7 @@ class Errands:
 
     async def answered(self, errands: Iterable[Errand], frames: Iterable[Frame]) -> Said:
         """The answer to a post: it says something about each errand, be it by silence."""
-        said = self._sort(frames)
+        said = await self._sort(frames)
         await asyncio.gather(*(self._move(errand, said) for errand in errands))
         return said
 
@@ -203,7 +203,7 @@ class Errands:
         Returns:
             What it said, and what to answer it.
         """
-        said = self._sort(frames)
+        said = await self._sort(frames)
         unchecked = [
             BusyFrame(reference, reason, RETRY_AFTER_MS)
             for reference, reason in said.unchecked.items()
@@ -250,8 +250,12 @@ class Errands:
         errands += handed_errands(connection, self._peer, limit) if limit else []
         return list({tuple(errand.key.values()): errand for errand in errands}.values())
 
-    def _sort(self, frames: Iterable[Frame]) -> Said:
-        said = sort_said(frames, self._context.federation.directory.trust)
+    async def _sort(self, frames: Iterable[Frame]) -> Said:
+        trust, checking = (
+            self._context.federation.directory.trust,
+            self._context.checking(self._peer),
+        )
+        said = await self._context.workers.run(lambda: sort_said(frames, trust, checking))
         for trouble in said.dropped:
             _log.warning("not believed", peer=self._peer, dropped=trouble)
         return said

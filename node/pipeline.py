@@ -30,8 +30,9 @@ from node.posts import SAID
 from node.recording import RETRY_AFTER_MS, Arrival, Recorder
 from node.settlement import case_lock, message_lock
 from node.store.queries import Role, find_message
+from node.verification import Verdict, refuse_octets, verify_all
 from protocol.bodies import check_references, decode_body
-from protocol.envelope import BODY_ID, read_envelope
+from protocol.envelope import BODY_ID
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import (
     AskFrame,
@@ -39,22 +40,17 @@ from protocol.frames import (
     EnvelopeFrame,
     NotHereFrame,
     PartFrame,
-    ReceiptFrame,
     WantedFrame,
     read_frames,
     write_frames,
 )
 from protocol.limits import (
-    MAX_ENVELOPE_OCTETS,
     MAX_HOPS,
     MAX_POST_FRAMES,
     MAX_POST_MESSAGES,
 )
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType
-from protocol.wire import parse_canonical
-from signing.receipts import draft_receipt, sign_receipt
-from signing.verify import VerifiedEnvelope, check_part, verify_envelope
+from signing.verify import VerifiedEnvelope, check_part
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -66,6 +62,7 @@ if TYPE_CHECKING:
     from protocol.frames import Frame
 
     Parts: TypeAlias = Mapping[str, Sequence[PartFrame]]
+    Path: TypeAlias = tuple[str, ...]
 
 _log = structlog.get_logger()
 
@@ -116,46 +113,40 @@ class Pipeline:
             _log.warning(
                 "post refused", peer=peer, reason=refusal.reason.code, detail=refusal.detail
             )
-            return write_frames([self._refuse_octets(octets, refusal)])
+            now_ms = self._context.clock.now_ms()
+            return write_frames(refuse_octets(self._context, [(octets, refusal)], now_ms))
+        # The same question twice in one post is one question.
+        asks = list(dict.fromkeys(frame for frame in frames if isinstance(frame, AskFrame)))
+        presented = [frame.octets for frame, _ in messages] + [frame.octets for frame in asks]
+        verdicts = iter(await verify_all(self._context, peer, presented))
         # Each answer is one frame, but for the parts of a message that are wanted: bounded so that
         # all answers fit.
         most = (MAX_POST_FRAMES - len(frames)) // max(1, len(messages)) + 1
         work: list[Awaitable[Sequence[Frame]]] = [
-            self._take_message(peer, frame, parts, most) for frame, parts in messages
+            self._take_message(peer, frame.path, next(verdicts), parts, most)
+            for frame, parts in messages
         ]
-        # The same question twice in one post is one question.
-        asks = dict.fromkeys(frame for frame in frames if isinstance(frame, AskFrame))
-        work += [self._take_ask(peer, frame) for frame in asks]
+        work += [self._take_ask(peer, frame.path, next(verdicts)) for frame in asks]
         said = [frame for frame in frames if isinstance(frame, SAID)]
         work.append(self._hear(peer, said, asking))
         answers = await asyncio.gather(*work)
         return write_frames(frame for answer in answers for frame in answer)
 
     async def _take_message(
-        self, peer: str, frame: EnvelopeFrame, parts: Parts, most: int
+        self, peer: str, path: Path, verified: Verdict, parts: Parts, most: int
     ) -> list[Frame]:
-        try:
-            verified = self._verify(frame.octets)
-        except RefusedError as refusal:
-            _log.warning("refused", peer=peer, reason=refusal.reason.code, detail=refusal.detail)
-            return [self._refuse_octets(frame.octets, refusal)]
-        except UnavailableError as trouble:
-            return self._not_now(frame.octets, trouble)
+        if not isinstance(verified, VerifiedEnvelope):
+            return [verified]
         reference = verified.envelope.header.reference
-        failure = self._path_failure(peer, frame.path, verified)
+        failure = self._path_failure(peer, path, verified)
         if failure is not None:
             _log.warning("not taken", peer=peer, message=reference.message_id, reason=failure.code)
             return [NotHereFrame(reference, failure)]
         async with self._intake.alone(reference):
-            arrival = await self._complete(Arrival(verified, frame.path), parts)
+            arrival = await self._complete(Arrival(verified, path), parts)
             return (await self._admit(arrival))[:most]
 
-    # 2 verify
-
-    def _verify(self, octets: bytes) -> VerifiedEnvelope:
-        context = self._context
-        trust = context.federation.directory.trust
-        return verify_envelope(octets, context.rules, trust, context.clock.now_ms())
+    # 2 verify, the parts (the envelopes: `node.verification`)
 
     async def _complete(self, arrival: Arrival, frames: Parts) -> Arrival:
         """Bind the parts: how far it is with them, and what is wrong with them."""
@@ -260,20 +251,16 @@ class Pipeline:
 
     # questions
 
-    async def _take_ask(self, peer: str, frame: AskFrame) -> list[Frame]:
+    async def _take_ask(self, peer: str, path: Path, verified: Verdict) -> list[Frame]:
         """What became of this message? Answered by the store, a tombstone or the next hop."""
-        try:
-            verified = self._verify(frame.octets)
-        except RefusedError as refusal:
-            return [self._refuse_octets(frame.octets, refusal)]
-        except UnavailableError as trouble:
-            return self._not_now(frame.octets, trouble)
+        if not isinstance(verified, VerifiedEnvelope):
+            return [verified]
         reference = verified.envelope.header.reference
-        failure = self._path_failure(peer, frame.path, verified)
+        failure = self._path_failure(peer, path, verified)
         if failure is not None:
             return [NotHereFrame(reference, failure)]
         wanted = WantedFrame(reference, BODY_ID, 0)
-        arrival = Arrival(verified, frame.path, incomplete=wanted, asked=True)
+        arrival = Arrival(verified, path, incomplete=wanted, asked=True)
         if verified.envelope.header.recipient.node == self._context.here:
             return await self._admit(arrival)
         try:
@@ -285,28 +272,6 @@ class Pipeline:
         if known is not None:
             return await self._admit(arrival)
         return [await self._questions.put(arrival)]
-
-    # shared
-
-    def _refuse_octets(self, octets: bytes, refusal: RefusedError) -> ReceiptFrame:
-        """A signed refusal of octets that were never authenticated; nothing is recorded."""
-        context = self._context
-        receipt = draft_receipt(
-            ReceiptType.REFUSED,
-            context.here,
-            context.receipt_key(),
-            octets,
-            context.clock.now_ms(),
-            refusal=refusal,
-        )
-        return ReceiptFrame(sign_receipt(receipt, context.keys))
-
-    def _not_now(self, octets: bytes, trouble: UnavailableError) -> list[Frame]:
-        """Busy, about the message the unverified octets claim to be."""
-        _log.warning("not now", reason=trouble.reason.code, detail=trouble.detail)
-        root = parse_canonical(octets, MAX_ENVELOPE_OCTETS)
-        claimed = read_envelope(root, self._context.rules.schemas).header.reference
-        return [BusyFrame(claimed, trouble.reason, RETRY_AFTER_MS)]
 
 
 def _check_listed(verified: VerifiedEnvelope, frames: Parts) -> None:

@@ -42,6 +42,14 @@ class Entropy(Protocol):
         ...
 
 
+class Workers(Protocol):
+    """Where long work on octets is done: work that reads nothing and leaves nothing behind."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do it, and hand out what it returns or raises."""
+        ...
+
+
 class Transport(Protocol):
     """One post to a peer and its answer."""
 

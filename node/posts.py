@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from node.store.queries import Errand, MessageRow
     from protocol.envelope import MessageReference
     from protocol.frames import Frame
+    from signing.batch import Checking
     from signing.receipts import VerifiedReceipt
     from signing.trust import TrustSet
 
@@ -182,13 +183,13 @@ class Said:
         ]
 
 
-def sort_said(frames: Iterable[Frame], trust: TrustSet) -> Said:
+def sort_said(frames: Iterable[Frame], trust: TrustSet, checking: Checking) -> Said:
     """Verify the receipts among the frames and sort them by what they are about."""
     said = Said()
     for frame in frames:
         match frame:
             case ReceiptFrame(octets):
-                _sort_receipt(octets, trust, said)
+                _sort_receipt(octets, trust, checking, said)
             case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame() | KeptFrame():
                 said.hints[frame.reference] = frame
             case _:
@@ -196,9 +197,9 @@ def sort_said(frames: Iterable[Frame], trust: TrustSet) -> Said:
     return said
 
 
-def _sort_receipt(octets: bytes, trust: TrustSet, said: Said) -> None:
+def _sort_receipt(octets: bytes, trust: TrustSet, checking: Checking, said: Said) -> None:
     try:
-        verified = verify_receipt(octets, trust)
+        verified = verify_receipt(octets, trust, checking=checking)
     except RefusedError as refusal:
         said.dropped.append(str(refusal))
         return

@@ -98,7 +98,7 @@ class Questions:
             return BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
         except (RefusedError, TimeoutError):
             return busy
-        return next((found for found in answer if self._answers(found, arrival)), busy)
+        return next((found for found in answer if self._answers(peer, found, arrival)), busy)
 
     async def _post(self, peer: str, _about: MessageReference, frame: AskFrame) -> list[Frame]:
         return read_frames(await self._transport.post(peer, write_frames([frame])))
@@ -141,12 +141,13 @@ class Questions:
             del self._open[about]
         return True
 
-    def _answers(self, frame: Frame, arrival: Arrival) -> bool:
+    def _answers(self, peer: str, frame: Frame, arrival: Arrival) -> bool:
         match frame:
             case ReceiptFrame(octets):
                 trust = self._context.federation.directory.trust
+                checking = self._context.checking(peer)
                 try:
-                    verified = verify_receipt(octets, trust)
+                    verified = verify_receipt(octets, trust, checking=checking)
                 except (RefusedError, UnavailableError):
                     return False
                 sent = arrival.verified

@@ -37,6 +37,7 @@ from node.store.engine import StoreEngine
 from node.store.sqlite import SqliteDatabase
 from node.store.stores import ThreadedStore
 from node.tls import load_identity
+from node.workers import ThreadWorkers
 from protocol.bodies import KINDS
 from protocol.errors import TongbanError
 from protocol.limits import GIB, MIB
@@ -137,6 +138,8 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         stack.push_async_callback(store.close)
         blobs = FileBlobs(config.parts.folder, config.parts.spare_mib * MIB)
         stack.push_async_callback(blobs.close)
+        workers = ThreadWorkers()
+        stack.push_async_callback(workers.close)
         context = NodeContext(
             here=here,
             rules=Rules(schemas.compiled(), kinds, config.node.environment),
@@ -148,6 +151,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             federation=federation,
             lifetime_ms=config.limits.lifetime_days * _DAY_MS,
             parts=_part_limits(config),
+            workers=workers,
         )
         transport = HttpsTransport(identity, dialled(directory, here))
         stack.push_async_callback(transport.close)

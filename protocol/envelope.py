@@ -21,7 +21,7 @@ from protocol.errors import RefusedError
 from protocol.instants import format_instant, parse_instant
 from protocol.limits import MAX_LIFETIME_MS, MIN_LIFETIME_MS
 from protocol.reasons import Reason
-from protocol.wire import escape_attribute, escape_text
+from protocol.wire import escape_attribute, escape_text, first_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,9 +174,9 @@ def read_envelope(root: etree._Element, schemas: Mapping[str, etree.XMLSchema]) 
     # Before the schema: they are legal everywhere in XML Schema, and steer a validator.
     if _INSTANCE_ATTRIBUTES(root):
         raise RefusedError(Reason.SCHEMA_INVALID, "an xsi: attribute")
-    schema = schemas[ENVELOPE_NAMESPACE]
-    if not schema.validate(root):
-        raise RefusedError(Reason.SCHEMA_INVALID, _first_fault(schema))
+    fault = first_fault(root, schemas[ENVELOPE_NAMESPACE])
+    if fault is not None:
+        raise RefusedError(Reason.SCHEMA_INVALID, _describe(fault))
     return read_validated(root)
 
 
@@ -200,8 +200,7 @@ def read_validated(root: etree._Element) -> Envelope:
     return Envelope(environment, header, parts)
 
 
-def _first_fault(schema: etree.XMLSchema) -> str:
-    fault = schema.error_log[0]
+def _describe(fault: etree._LogEntry) -> str:
     # Only structure is named: a value could be personal data.
     place = _FAULTY_PLACE.match(fault.message or "")
     names = "/".join(name for name in (place.groups() if place else ()) if name)

@@ -11,6 +11,7 @@ Source: Exclusive XML Canonicalization 1.0 (W3C); design section 4.
 from __future__ import annotations
 
 import re
+from threading import Lock
 from typing import Final
 
 from lxml import etree
@@ -31,6 +32,7 @@ _PARSER: Final = etree.XMLParser(
 )
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHOWN: Final = 40
+_VALIDATING: Final = Lock()
 
 
 def parse_canonical(octets: bytes, max_octets: int) -> etree._Element:
@@ -69,6 +71,15 @@ def parse_canonical(octets: bytes, max_octets: int) -> etree._Element:
         place = first_difference(octets, canonical)
         raise RefusedError(Reason.NOT_CANONICAL, f"differs from exclusive c14n at octet {place}")
     return root
+
+
+def first_fault(root: etree._Element, schema: etree.XMLSchema) -> etree._LogEntry | None:
+    """The first thing a schema finds wrong with a document; None if it lets it through.
+
+    May be called from several threads: they share a schema, and a schema has one log.
+    """
+    with _VALIDATING:
+        return None if schema.validate(root) else schema.error_log[0]
 
 
 def first_difference(left: bytes, right: bytes) -> int:

@@ -26,8 +26,7 @@ def compiled() -> Mapping[str, etree.XMLSchema]:
     """Every schema that has a target namespace, compiled, by that namespace.
 
     Read from this package's own files on the first call and kept. A compiled schema may serve
-    several threads, but its error log belongs to the last validation: one thread per node
-    validates.
+    several threads, but its error log belongs to the last validation (`protocol.wire.first_fault`).
     """
     schemas: dict[str, etree.XMLSchema] = {}
     for path in sorted(FOLDER.glob("*.xsd")):

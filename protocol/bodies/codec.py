@@ -19,7 +19,7 @@ from protocol.bodies.rules import check_rules
 from protocol.errors import LocalUseError, RefusedError
 from protocol.limits import MAX_INLINE_PART_OCTETS
 from protocol.reasons import Reason
-from protocol.wire import escape_text, parse_canonical
+from protocol.wire import escape_text, first_fault, parse_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,8 +108,9 @@ def decode_body(octets: bytes, schemas: Mapping[str, etree.XMLSchema]) -> Body:
     if schema is None:
         message = f"no compiled schema for {kind.schema}"
         raise LocalUseError(message)
-    if not schema.validate(root):
-        raise RefusedError(Reason.BODY_INVALID, _describe(schema, root))
+    fault = first_fault(root, schema)
+    if fault is not None:
+        raise RefusedError(Reason.BODY_INVALID, _describe(fault, root))
     body = cast("Body", _read(root, kind.body, len(kind.schema) + 2))
     check_rules(body)
     return body
@@ -140,9 +141,8 @@ def _read(element: etree._Element, cls: type, cut: int) -> object:
     return cls(**values)
 
 
-def _describe(schema: etree.XMLSchema, root: etree._Element) -> str:
-    """The first fault that a schema found: element, line, and what is wrong, without the value."""
-    fault = schema.error_log[0]
+def _describe(fault: etree._LogEntry, root: etree._Element) -> str:
+    """What a schema found: element, line, and what is wrong, without the value."""
     problem = _FAULTS.get(fault.type_name, fault.type_name)
     expected = _EXPECTED.search(fault.message or "")
     if expected is not None:

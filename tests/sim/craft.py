@@ -19,17 +19,20 @@ from protocol.envelope import (
 from protocol.frames import AskFrame, EnvelopeFrame, Frame, PartFrame, read_frames, write_frames
 from protocol.identifiers import make_uuid7
 from protocol.limits import DEFAULT_LIFETIME_MS
-from protocol.proof import Single
 from protocol.receipt import Receipt, read_receipt
-from signing.keys import KeyUse, SigningRequest
-from signing.profile import attach, signed_info
+from signing.batch import sign_group
+from signing.keys import KeyUse
+from signing.profile import attach, envelope_request
 from signing.suites import digest
 from tests.sim.loop import START_MS
 from tests.unit.routing.provinces import uscc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from protocol.bodies import Body
     from protocol.envelope import Environment
+    from signing.suites import PublicKey
     from tests.sim.keyring import Keyring
 
 PING = Ping(salt="00" * 16, actor=Actor(name="值班员", staff_number="-", window="-"))
@@ -87,6 +90,43 @@ class Signed:
 
 def sign(message: Message, keyring: Keyring) -> Signed:
     """Sign with the sender's key for this use."""
+    return sign_together([message], keyring)[0]
+
+
+def sign_together(messages: Sequence[Message], keyring: Keyring) -> list[Signed]:
+    """Sign as one group, with the sender's keys for these uses."""
+    drafts = [_draft(message, keyring) for message in messages]
+    requests = [
+        envelope_request(draft.signer, message.key_use, draft.message_digest)
+        for message, draft in zip(messages, drafts, strict=True)
+    ]
+    return [
+        Signed(
+            message.reference,
+            attach(draft.content, draft.signer.suite, draft.message_digest, proof),
+            draft.parts,
+            (message.origin,),
+        )
+        for message, draft, proof in zip(
+            messages, drafts, sign_group(keyring, requests), strict=True
+        )
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A message before it is signed."""
+
+    content: bytes
+    parts: dict[str, bytes]
+    signer: PublicKey
+
+    @property
+    def message_digest(self) -> bytes:
+        return digest(self.signer.suite, self.content)
+
+
+def _draft(message: Message, keyring: Keyring) -> _Draft:
     signer = keyring.public(keyring.find(message.key_use, uscc(message.origin)))
     parts = {"body": encode_body(message.body)} | message.files
     manifest = tuple(
@@ -111,13 +151,7 @@ def sign(message: Message, keyring: Keyring) -> Signed:
         case=message.case,
         in_reply_to=message.in_reply_to,
     )
-    content = write_content(Envelope(message.environment, header, manifest))
-    message_digest = digest(signer.suite, content)
-    (signature,) = keyring.sign(
-        [SigningRequest(signer.key_id, signed_info(signer.suite, message_digest))]
-    )
-    octets = attach(content, signer.suite, message_digest, Single(signature))
-    return Signed(reference, octets, parts, (message.origin,))
+    return _Draft(write_content(Envelope(message.environment, header, manifest)), parts, signer)
 
 
 def only(answer: bytes) -> Frame:

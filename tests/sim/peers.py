@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import structlog
 
 from node.context import NodeContext
+from node.effort import Effort
 from node.engine import Engine
 from node.outgoing import Filed
 from node.store.engine import StoreEngine
@@ -95,6 +96,7 @@ class DrivenNode:
         rules: Rules = RULES,
         skew_ms: int = 0,
         parts: PartLimits = PART_LIMITS,
+        effort: Effort | None = None,
     ) -> None:
         keys = keys or SAMPLE.keyrings[node_id]
         self.node_id = node_id
@@ -115,6 +117,7 @@ class DrivenNode:
             entropy=SimEntropy(random.Random(node_id)),
             federation=federation,
             parts=parts,
+            effort=effort or Effort(),
         )
         self.engine = Engine(self.context, self)
         self._task: asyncio.Future[None] | None = None

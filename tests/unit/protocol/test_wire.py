@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from lxml import etree
 
+import schemas
 from protocol.errors import LocalUseError, RefusedError
 from protocol.reasons import Reason
-from protocol.wire import escape_attribute, escape_text, parse_canonical
+from protocol.wire import escape_attribute, escape_text, first_fault, parse_canonical
 
 DOCUMENT = '<a xmlns="urn:a" b="1" c="2"><d>汉字 &amp; &lt;</d><e></e></a>'
 BOUND = 1024
@@ -107,3 +110,17 @@ def test_what_xml_cannot_carry_is_our_own_mistake(text: str) -> None:
         escape_text(text)
     with pytest.raises(LocalUseError, match=r"U\+"):
         escape_attribute(text)
+
+
+def test_threads_share_a_schema_and_each_gets_its_own_fault() -> None:
+    schema = schemas.compiled()["urn:tongban:ping:1"]
+
+    def fault_on(line: int) -> tuple[int, int | None]:
+        # Long enough for others to be at work meanwhile.
+        root = etree.fromstring("\n" * line + "<x>" + "<y></y>" * 2000 + "</x>")
+        fault = first_fault(root, schema)
+        return line, None if fault is None else fault.line - 1
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(fault_on, range(400)))
+    assert [line for line, stated in found if stated != line] == []
