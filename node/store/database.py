@@ -76,8 +76,8 @@ class Database(Protocol):
         """
         ...
 
-    def at_fault(self, error: DBAPIError) -> bool:
-        """Whether the statement was wrong; otherwise the database or its disk was."""
+    def explained(self, error: DBAPIError) -> tuple[bool, str]:
+        """Whether the statement was wrong, or else the database; and what, quoting no value."""
         ...
 
     @property

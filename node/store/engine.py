@@ -108,7 +108,7 @@ class StoreEngine:
             with self._database.snapshot() as connection:
                 return query(connection)
         except (AwayError, DBAPIError) as error:
-            raise self._explained(error) from error
+            raise self._explained(error) from None
 
     @property
     def fold_due(self) -> bool:
@@ -177,16 +177,16 @@ class StoreEngine:
         away = isinstance(error, AwayError)
         cause = (error.__cause__ if away else None) or error
         if isinstance(cause, DBAPIError):
-            ours, text = not away and self._database.at_fault(cause), str(cause.orig)
+            ours, text = self._database.explained(cause)
         else:
             # The text of what is neither may quote a value.
-            ours, text = not away, str(cause) if away else type(cause).__name__
+            ours, text = True, str(cause) if away else type(cause).__name__
         text = f"{self._database.name}: {text}"
-        explained: TongbanError = (
-            LocalUseError(text) if ours else UnavailableError(Reason.STORE_UNAVAILABLE, text)
-        )
-        explained.__cause__ = cause
-        return explained
+        explained: TongbanError = UnavailableError(Reason.STORE_UNAVAILABLE, text)
+        if ours and not away:
+            explained = LocalUseError(text)
+        # Where it came from, but not itself: a driver's error may quote a value.
+        return explained.with_traceback(cause.__traceback__)
 
 
 def _tried(function: Callable[..., T], argument: object) -> Done[T] | Failed:

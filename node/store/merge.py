@@ -2,17 +2,15 @@
 
 Rows of many units are written set-wise: one statement per shape (operation, table, columns),
 executed once with all its rows. Merging changes the order of rows, except for rows of one primary
-key: those are written in the order they were given. The leaves of all units become one row.
+key: those are written in the order they were given, each by a statement of its own. The leaves of
+all units become one row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, assert_never
-
-from sqlalchemy import Table, and_, bindparam, delete, insert, update
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, assert_never
 
 from node.ports import Delete, Insert, Leaves, Row, Update, Upsert
 from node.store import schema
@@ -21,7 +19,7 @@ from protocol.errors import LocalUseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Dialect
+    from sqlalchemy import Table
 
 Pick: TypeAlias = "Callable[[Mapping[str, object]], tuple[object, ...]]"
 
@@ -80,7 +78,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of one shape, to be written by one statement.
+    """Rows of one shape and different primary keys, to be written by one statement.
 
     Attributes:
         shape: The shape.
@@ -99,7 +97,7 @@ def merge(rows: Iterable[Row]) -> list[Batch]:
     """
     batches: list[Batch] = []
     newest: dict[Shape, int] = {}
-    # Where a row of this primary key was last put: the next one may not come before it.
+    # Where a row of this primary key was last put: the next one has to come after it.
     last_put: dict[tuple[Table, tuple[object, ...]], int] = {}
     leaves: list[bytes] = []
     for row in rows:
@@ -108,7 +106,7 @@ def merge(rows: Iterable[Row]) -> list[Batch]:
             continue
         shape, key, parameters = _taken_apart(row)
         place = newest.get(shape, -1)
-        if place < last_put.get((row.table, key), 0):
+        if place <= last_put.get((row.table, key), -1):
             place = newest[shape] = len(batches)
             batches.append(Batch(shape, []))
         batches[place].parameters.append(parameters)
@@ -189,38 +187,3 @@ def _picker(names: tuple[str, ...]) -> Pick:
 _LEAVES: Final = Shape(
     Insert, schema.log_wait, ("leaves",), ("id",), _picker(("leaves",)), _picker(("id",))
 )
-
-
-def statement_of(shape: Shape, dialect: Dialect) -> str:
-    """The SQL of a shape, its parameters in the order `Batch.parameters` gives them."""
-    table, operation = shape.table, shape.operation
-    new: dict[str, Any] = {name: bindparam(name) for name in shape.columns}
-    this_row = and_(*(table.c[name] == bindparam(f"key_{name}") for name in shape.key))
-    statement: Any
-    if operation is Insert:
-        statement = insert(table).inline().values(new)
-    elif operation is Upsert:
-        upsert = sqlite_insert(table).values(new)
-        whole = {
-            column.name: upsert.excluded[column.name]
-            for column in table.columns
-            if not column.primary_key
-        }
-        statement = (
-            upsert.on_conflict_do_update(index_elements=shape.key, set_=whole)
-            if whole
-            else upsert.on_conflict_do_nothing(index_elements=shape.key)
-        )
-    elif operation is Update:
-        statement = update(table).where(this_row).values(new)
-    elif operation is Delete:
-        statement = delete(table).where(this_row)
-    else:
-        raise LocalUseError(f"{operation.__name__} is not a row")
-    compiled = statement.compile(dialect=dialect)
-    expected = list(shape.columns)
-    if operation in (Update, Delete):
-        expected += [f"key_{name}" for name in shape.key]
-    if compiled.positiontup != expected:
-        raise LocalUseError(f"{compiled}: takes {compiled.positiontup}, not {expected}")
-    return str(compiled)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from sqlalchemy import and_, bindparam
 from sqlalchemy.exc import DBAPIError
@@ -98,10 +98,11 @@ def given(table: Table, *names: str) -> ColumnElement[bool]:
     return and_(*(table.c[name] == bindparam(name) for name in names))
 
 
-def translated(error: DBAPIModule.Error, connection: Connection) -> DBAPIError:
+def translated(error: Exception, connection: Connection) -> DBAPIError:
     """The driver's error as SQLAlchemy would raise it; a connection that is lost is let go."""
     dialect = connection.dialect
-    lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+    driver = connection.connection.dbapi_connection
+    lost = dialect.is_disconnect(cast("DBAPIModule.Error", error), driver, None)
     if lost:
         connection.invalidate(error)
     return DBAPIError(None, None, error, hide_parameters=True, connection_invalidated=lost)

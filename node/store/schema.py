@@ -296,3 +296,11 @@ meta: Final = Table(
     Column("name", String(40), primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+# SQLite knows no widths. That PostgreSQL takes the same values, none are declared there either.
+for _table in metadata.tables.values():
+    for _column in _table.columns:
+        if isinstance(_column.type, String):
+            _column.type = _column.type.with_variant(Text(), "postgresql")
+        elif type(_column.type) is Integer:
+            _column.type = _column.type.with_variant(BigInteger(), "postgresql")

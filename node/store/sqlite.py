@@ -16,16 +16,13 @@ from sqlalchemy import (
     NullPool,
     QueuePool,
     create_engine,
-    insert,
-    inspect,
-    select,
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from node.ports import Update
-from node.store import schema
 from node.store.database import READERS, AwayError
-from node.store.merge import statement_of
+from node.store.migrations import prepare
+from node.store.statements import row_statement
 from protocol.errors import LocalUseError, UnavailableError
 from protocol.reasons import Reason
 
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
 
     from node.store.merge import Batch, Shape
 
-SCHEMA_VERSION: Final = 1
 BUSY_MS: Final = 5_000  # how long to wait for another process that writes
 
 _FOLD_ROWS: Final = 2_000  # rows written until the log is folded into the database
@@ -123,7 +119,7 @@ class SqliteDatabase:
             shape = batch.shape
             statement = self._statements.get(shape)
             if statement is None:
-                statement = self._statements[shape] = statement_of(shape, connection.dialect)
+                statement = self._statements[shape] = row_statement(shape, connection.dialect)
             result = connection.exec_driver_sql(statement, batch.parameters)
             # A primary key matches one row at most, so the sum tells whether one is missing.
             if shape.operation is Update and result.rowcount != len(batch.parameters):
@@ -160,9 +156,9 @@ class SqliteDatabase:
             connection.exec_driver_sql("BEGIN")
             yield connection
 
-    def at_fault(self, error: DBAPIError) -> bool:
-        """See `Database.at_fault`."""
-        return _code(error) in _OUR_FAULT
+    def explained(self, error: DBAPIError) -> tuple[bool, str]:
+        """See `Database.explained`."""
+        return _code(error) in _OUR_FAULT, str(error.orig)
 
     # --- the log
 
@@ -218,24 +214,12 @@ class SqliteDatabase:
         return driver
 
     def _prepare(self, connection: Connection) -> None:
-        """Make the tables of a new file; refuse a file that another version made."""
+        """See that the file can be written to in our way, and has our tables."""
         if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             raise self._unavailable("this file system cannot hold a write-ahead log: move it")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        if not inspect(connection).has_table(schema.meta.name):
-            schema.metadata.create_all(connection)
-            version = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
-            connection.execute(insert(schema.meta).values(version))
-        query = select(schema.meta.c.value).where(schema.meta.c.name == "schema_version")
-        found = connection.execute(query).scalar()
+        prepare(connection, self.name)
         connection.exec_driver_sql("COMMIT")
-        if found != str(SCHEMA_VERSION):
-            raise UnavailableError(
-                Reason.STORE_UNAVAILABLE,
-                f"{self._path.name} was written by another version of this program (its schema is "
-                f"{found}, this one knows {SCHEMA_VERSION}): start that version, or restore the "
-                "backup made before it was installed",
-            )
 
     def _open_writer(self) -> Connection:
         """A connection to write with, its log folded into the database.

@@ -250,16 +250,6 @@ def test_every_commit_waits_for_the_disk(engine: StoreEngine) -> None:
     assert writer_of(engine).exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
 
-def test_a_file_of_another_version_is_refused(engine: StoreEngine, path: Path) -> None:
-    engine.close()
-    with closing(sqlite3.connect(path)) as other, other:
-        other.execute("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
-    with pytest.raises(
-        UnavailableError, match=r"its schema is 2, .* knows 1\): start that version"
-    ):
-        engine_at(path)
-
-
 def test_what_cannot_be_opened_is_named(path: Path) -> None:
     engine_at(path).close()
     path.write_bytes(b"this is no database" * 100)
