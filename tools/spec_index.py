@@ -128,17 +128,21 @@ def citations(groups: frozenset[str]) -> Mapping[str, list[str]]:
     return found
 
 
+def functions() -> Iterator[tuple[str, str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every test: its file, its name, its syntax tree."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield str(path.relative_to(ROOT)), node.name, node
+
+
 def shown_by_tests() -> Mapping[str, list[str]]:
     """The tests that show each clause: id to ``path::test``."""
     found: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        name = str(path.relative_to(ROOT))
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                marked = [row for decorator in node.decorator_list for row in _marked(decorator)]
-                for clause in dict.fromkeys(marked):
-                    found[clause].append(f"{name}::{node.name}")
+    for file, name, node in functions():
+        marked = [row for decorator in node.decorator_list for row in _marked(decorator)]
+        for clause in dict.fromkeys(marked):
+            found[clause].append(f"{file}::{name}")
     return found
 
 

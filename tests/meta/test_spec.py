@@ -11,16 +11,22 @@ import pytest
 
 import protocol.limits
 from protocol.reasons import INTRINSIC, Reason
+from protocol.receipt import _FIXED, SUITE_NUMBERS, ReceiptType
+from signing.evidence_file import _NEXT, Record
+from tests.unit.protocol.test_frames import FRAMES
 from tools.spec_index import (
     KEYWORD,
+    ROOT,
     SPEC,
     chapters,
     citations,
     cited_in,
     clauses,
+    functions,
     paragraphs,
     shown_by_tests,
     shown_by_vectors,
+    tracked,
 )
 from tools.spec_tables import grouped
 
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLAUSES = clauses()
+PRODUCT = {"protocol", "signing", "routing", "node"}
 IDS = {clause.id for clause in CLAUSES}
 GROUPS = frozenset(clause.group for clause in CLAUSES)
 # Groups whose chapter is still to come, or still grows.
@@ -77,7 +84,7 @@ def test_the_contents_list_every_chapter_with_its_groups() -> None:
     for path in chapters():
         groups = list(dict.fromkeys(row.group for row in CLAUSES if row.file == path.name))
         if path.name != "README.md":
-            assert re.search(rf"\({path.name}\) \| {', '.join(groups)} ", contents), path.name
+            assert f"({path.name}) | {', '.join(groups)} |".replace("|  |", "| |") in contents
 
 
 def test_every_must_is_shown_by_a_test_or_a_vector() -> None:
@@ -122,6 +129,70 @@ def test_every_limit_is_stated_with_its_value() -> None:
     assert stated
     wrong = [row for row in stated if row[1] != grouped(getattr(protocol.limits, row[2]))]
     assert wrong == []
+
+
+def rows_of(chapter: str, *heads: str) -> list[list[str]]:
+    """The rows of the table with this heading in a chapter, cell by cell."""
+    text = (SPEC / chapter).read_text(encoding="utf-8")
+    table = text.partition("| " + " | ".join(heads) + " |")[2].partition("\n\n")[0]
+    rows = [row.strip("|").split(" | ") for row in table.splitlines()[2:]]
+    assert rows, f"{chapter} has no table {heads}"
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+@pytest.mark.spec("VR-1")
+def test_frames_have_the_numbers_of_the_code() -> None:
+    stated = {
+        int(row[0]): row[1] for row in rows_of("07-exchange.md", "type", "name", "中文", "octets")
+    }
+    written = {body[0]: type(frame).__name__ for frame, body in FRAMES.values()}
+    names = {number: name.removesuffix("Frame").lower() for number, name in written.items()}
+    assert {number: name.replace("-", "") for number, name in stated.items()} == names
+
+
+def test_suites_have_the_numbers_of_the_code() -> None:
+    stated = rows_of("03-signature.md", "suite", "signature", "digest H, 32 octets", "no.")
+    assert {row[0].strip("`"): int(row[-1]) for row in stated} == SUITE_NUMBERS
+
+
+def test_the_layout_of_a_receipt_is_that_of_the_code() -> None:
+    stated = rows_of("08-receipts.md", "offset", "length", "field")[:-2]
+    ends = [int(offset) + int(length) for offset, length, _ in stated]
+    assert [int(row[0]) for row in stated] == [0, *ends[:-1]]
+    assert ends[-1] == _FIXED.size
+    types = {int(n): word for n, word in re.findall(r"([1-3]) (\w+)", stated[1][2])}
+    assert types == {kind.value: kind.name.lower() for kind in ReceiptType}
+
+
+def test_the_records_of_an_evidence_file_are_those_of_the_code() -> None:
+    rows = rows_of("14-evidence.md", "type", "record", "octets", "longest", "may be followed by")
+    assert {int(row[0]): row[1] for row in rows} == {r.number: r.name.lower() for r in Record}
+    follows = {int(row[0]): {int(n) for n in row[4].split(", ") if n} for row in rows}
+    assert follows == {
+        record.number: {after.number for after in _NEXT[record]} for record in Record
+    }
+
+
+@pytest.mark.spec("VR-1")
+def test_every_domain_is_listed() -> None:
+    stated = {row[0].strip("`") for row in rows_of("18-versioning.md", "domain", "begins")}
+    used = {
+        name
+        for path in tracked()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in PRODUCT
+        for name in re.findall(r'b"(TONGBAN-[A-Z-]+-\d+)\\x00"', path.read_text(encoding="utf-8"))
+    }
+    assert used == stated
+
+
+def test_what_is_said_to_show_a_rule_exists() -> None:
+    """Every test and vector that the security considerations name."""
+    text = (SPEC / "17-security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert named - {name for _, name, _ in functions()} == set()
+    folders = set(re.findall(r"`([a-z]+/[^`]+)`", text)) - {"tests/"}
+    assert folders
+    assert [name for name in folders if not list((SPEC / "vectors").glob(name))] == []
 
 
 def test_a_range_of_ids_cites_both_ends() -> None:

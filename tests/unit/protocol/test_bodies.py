@@ -123,7 +123,7 @@ def test_the_names_the_specification_gives() -> None:
     assert (kind_of(PING).chinese, kind_of(PING).element) == ("连通测试", "Ping")
 
 
-@pytest.mark.spec("BO-3")
+@pytest.mark.spec("BO-3", "VR-2")
 @pytest.mark.parametrize("name", ["case.unheard-of", "", "㊙" * 400])
 def test_an_unknown_kind_is_refused(name: str) -> None:
     assert refusal(partial(kind_named, name)).reason is Reason.KIND_UNKNOWN

@@ -102,7 +102,7 @@ def test_no_octet_may_follow_in_a_frame(name: str) -> None:
     assert "trailing" in caught.detail
 
 
-@pytest.mark.spec("EX-1", "FR-1", "TR-9", "TR-10")
+@pytest.mark.spec("EX-1", "FR-1", "TR-9", "TR-10", "VR-2")
 @pytest.mark.parametrize(
     ("body", "named"),
     [

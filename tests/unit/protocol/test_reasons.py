@@ -11,6 +11,7 @@ from protocol.reasons import Reason
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
+@pytest.mark.spec("VR-1")
 def test_no_number_and_no_code_stands_for_two_reasons() -> None:
     assert max(Counter(reason.number for reason in Reason).values()) == 1
     assert max(Counter(reason.code for reason in Reason).values()) == 1

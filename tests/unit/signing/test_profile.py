@@ -188,7 +188,7 @@ def test_no_signature() -> None:
     assert refusal("<a></a>").reason is Reason.SIGNATURE_MISSING
 
 
-@pytest.mark.spec("SG-3")
+@pytest.mark.spec("SG-3", "VR-2")
 @pytest.mark.parametrize("uri", ["", SHA512, f"{DS}rsa-sha1", "urn:tongban:signature:1:ed25519"])
 def test_a_suite_nobody_registered(uri: str) -> None:
     caught = refusal(edited(SIGNATURE_URI[Suite.P256], uri))
