@@ -3,7 +3,7 @@
 * `ThreadedStore`, for production: one thread writes. While a group is committed, units arrive;
   those that wait are the next group. Nothing is delayed to make a group larger: under little load
   a unit goes alone and at once, under much load a commit is shared by hundreds.
-* `InlineStore`, for the simulation: the same SQL on a real file in the calling task, without
+* `InlineStore`, for the simulation: the same groups and the same SQL on a real file, without
   threads, so that a run repeats. A crash is `close`, which strands whoever still holds the store,
   and a new engine on the same file.
 """
@@ -141,10 +141,7 @@ class ThreadedStore:
         return False
 
     def _settle(self, group: list[_Job]) -> None:
-        try:
-            outcomes = self._engine.run_group([job.unit for job in group])
-        except Exception as error:  # noqa: BLE001 - a bug of the engine; nobody may wait for ever
-            outcomes = [Failed(error) for _ in group]
+        outcomes = _run(self._engine, group)
         self._loop.call_soon_threadsafe(self._answer, group, outcomes)
         if self._engine.fold_due and (self._folding is None or self._folding.done()):
             self._folding = self._folder.submit(self._engine.fold)
@@ -163,26 +160,39 @@ class ThreadedStore:
             _log.error("store unavailable: nothing is acknowledged", why=self._trouble)
         elif self._trouble is None and before is not None:
             _log.warning("store available again")
-        for job, outcome in zip(group, outcomes, strict=True):
-            if not job.answer.done():  # cancelled
-                job.answer.set_result(outcome)
+        _give(group, outcomes)
 
 
 class InlineStore:
-    """A `Store` without threads: every unit is a group of its own, done when `run` returns."""
+    """A `Store` without threads: what arrives in one turn of the loop is committed together.
+
+    It commits in the turn after. A caller that is cancelled gets no answer; its unit runs all the
+    same, unless the store is closed first.
+    """
 
     def __init__(self, engine: StoreEngine) -> None:
         """Use this engine, which `close` also closes."""
         self._engine = engine
+        self._waiting: list[_Job] = []
         self._trouble: str | None = None
 
     async def run(self, unit: Unit[T]) -> T:
         """See `node.ports.Store.run`."""
-        (outcome,) = self._engine.run_group([unit])
-        self._trouble = _trouble_in([outcome], self._trouble)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._settle)
+        self._waiting.append(_Job(unit, answer))
+        return cast("T", _result(await answer))
+
+    def _settle(self) -> None:
+        while self._waiting:
+            group, self._waiting = first_group(self._waiting, GROUP_LIMIT)
+            outcomes = _run(self._engine, group)
+            self._trouble = _trouble_in(outcomes, self._trouble)
+            _give(group, outcomes)
         if self._engine.fold_due:
             self._engine.fold()
-        return cast("T", _result(outcome))
 
     @property
     def trouble(self) -> str | None:
@@ -194,8 +204,21 @@ class InlineStore:
         return self._engine.read(query)
 
     async def close(self) -> None:
-        """Close the database."""
+        """Close the database; what waits then is answered that nothing was written."""
         self._engine.close()
+
+
+def _run(engine: StoreEngine, group: Sequence[_Job]) -> list[Outcome]:
+    try:
+        return engine.run_group([job.unit for job in group])
+    except Exception as error:  # noqa: BLE001 - a bug of the engine; nobody may wait for ever
+        return [Failed(error) for _ in group]
+
+
+def _give(group: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
+    for job, outcome in zip(group, outcomes, strict=True):
+        if not job.answer.done():  # cancelled
+            job.answer.set_result(outcome)
 
 
 def _trouble_in(outcomes: Sequence[Outcome], before: str | None) -> str | None:

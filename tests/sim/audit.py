@@ -17,7 +17,8 @@ from node.cases import CaseView, Side
 from node.store import schema
 from node.store.queries import MessageRow, Role, queue_lengths
 from protocol.lifecycle import CaseState
-from protocol.receipt import ReceiptType
+from protocol.proof import Batched
+from protocol.receipt import ReceiptType, read_receipt
 from routing.delivery import Standing
 from signing.receipts import concerns, verify_receipt
 
@@ -40,6 +41,7 @@ class Findings:
     """What is wrong, in words; empty lists are the goal."""
 
     messages: int = 0
+    batched: int = 0
     cases: int = 0
     terminal: int = 0
     lost: list[str] = field(default_factory=list)
@@ -120,6 +122,7 @@ def _check_sent(
         findings.lost.append(f"{name}: {row.to_node} says {there.standing}")
         return
     verified = verify_receipt(row.receipt, trust)
+    findings.batched += isinstance(read_receipt(row.receipt).proof, Batched)
     honest = (
         verified.receipt.type is EXPECTED[Standing(row.standing)]
         and verified.receipt.issuer == row.to_node

@@ -6,4 +6,14 @@ from collections import Counter
 from typing import Final
 
 TALLY: Final[Counter[str]] = Counter()
-COUNTED: Final = ("seeds", "cases", "messages", "crashes", "faults", "lost", "doubled", "split")
+COUNTED: Final = (
+    "seeds",
+    "cases",
+    "messages",
+    "batched",
+    "crashes",
+    "faults",
+    "lost",
+    "doubled",
+    "split",
+)

@@ -130,6 +130,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(seed: int, carriers: str, tmp_p
         seeds=1,
         cases=findings.cases,
         messages=findings.messages,
+        batched=findings.batched,
         crashes=crashes,
         faults=faults.total(),
         lost=len(findings.lost),

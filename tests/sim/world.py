@@ -70,16 +70,19 @@ class SimEntropy:
 
 
 class SimStore:
-    """The inline store, with moments before and after the commit at which a crash may come."""
+    """The inline store, with moments before and after the commit at which a crash may come.
+
+    They are whole milliseconds: what arrives at the same one is committed, and signed, together.
+    """
 
     def __init__(self, inner: InlineStore, dice: random.Random) -> None:
         self._inner = inner
         self._dice = dice
 
     async def run(self, unit: Unit[T]) -> T:
-        await asyncio.sleep(self._dice.random() * 0.004)
+        await asyncio.sleep(self._dice.randrange(4) / 1000)
         result = await self._inner.run(unit)
-        await asyncio.sleep(self._dice.random() * 0.004)
+        await asyncio.sleep(self._dice.randrange(4) / 1000)
         return result
 
     async def read(self, query: Callable[[Connection], T]) -> T:

@@ -27,7 +27,8 @@ def test_a_new_key_is_listed_last_and_shown_by_the_beginning_of_its_id(config: P
     made = json.loads(done("keys", "new", "envelope", window(WUHAN), "-c", config, "--json"))
     after = listed(config)
     assert after == [*before, made]
-    shown = json.loads(done("keys", "show", made["keyId"][:12], "-c", config, "--json"))
+    # An id may begin with a hyphen.
+    shown = json.loads(done("keys", "show", "-c", config, "--json", "--", made["keyId"][:12]))
     assert shown == made
     assert made["suite"] == "ed25519", "the node's own, when none is given"
 

@@ -280,6 +280,42 @@ def test_the_log_does_not_grow_for_ever(engine: StoreEngine, path: Path) -> None
     run(main())
 
 
+# --- without threads
+
+
+def test_what_arrives_in_one_turn_of_the_loop_is_one_group(engine: StoreEngine) -> None:
+    async def main() -> None:
+        store = InlineStore(engine)
+        seen: list[str] = []
+        statements(engine, seen.append)
+        units = [unit(peer(str(number)), result=number) for number in range(3)]
+        clash = [unit(result="a", keys=["one"]), unit(result="b", keys=["one"])]
+        found = await asyncio.gather(*map(store.run, [*units, *clash]))
+        assert found == [0, 1, 2, "a", "b"]
+        assert seen.count("COMMIT") == 2
+        assert await store.run(unit(result="alone")) == "alone"
+        assert seen.count("COMMIT") == 3
+
+    run(main())
+
+
+def test_closed_before_its_turn_nothing_is_written_and_nobody_waits_for_ever(
+    engine: StoreEngine, path: Path
+) -> None:
+    async def main() -> None:
+        store = InlineStore(engine)
+        waiting = asyncio.ensure_future(store.run(unit(peer("a"))))
+        gone = asyncio.ensure_future(store.run(unit(peer("b"))))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await store.close()
+        with pytest.raises(UnavailableError):
+            await waiting
+
+    run(main())
+    assert on_disk(path, "SELECT node FROM peer") == []
+
+
 # --- the thread and its queue
 
 
