@@ -15,7 +15,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -33,9 +33,12 @@ from protocol.identifiers import is_region
 from protocol.limits import (
     DEFAULT_LIFETIME_MS,
     GIB,
+    KIB,
+    MAX_FERRY_FILES,
     MAX_LARGE_OCTETS,
     MAX_LIFETIME_MS,
     MAX_POST_MESSAGES,
+    MAX_POST_OCTETS,
 )
 from signing.suites import Suite
 
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
 _DAY_MS: Final = 24 * 3600 * 1000
 _LARGEST_GIB: Final = MAX_LARGE_OCTETS // GIB  # of one message: less would keep it out for ever
+# Less, and a hand-over would be more files than it may be; one KiB for the head.
+_SMALLEST_FILE_KIB: Final = MAX_POST_OCTETS // MAX_FERRY_FILES // KIB + 1
 _MAX_SHOWN: Final = 60
 _MAX_PORT: Final = 65535
 _URL: Final = re.compile(
@@ -293,6 +298,44 @@ class PartsSection(_Table):
     ] = 7
 
 
+class FerrySection(_Table):
+    """[[ferry]]: one per link over a one-way gate."""
+
+    node: Annotated[
+        str,
+        AfterValidator(_node_id),
+        Key("对端节点编号", "the node on the other side", "420600"),
+    ]
+    out: Annotated[
+        FilePath, Key("待摆渡文件所在文件夹", "folder the gate fetches files from", "ferry/out")
+    ]
+    into: Annotated[
+        FilePath,
+        Field(alias="in"),
+        Key("摆渡到达文件所在文件夹", "folder the gate puts files into", "ferry/in"),
+    ]
+    round_trip_s: Annotated[
+        int,
+        Field(ge=1, le=1800),
+        Key("摆渡往返通常所需的秒数", "seconds a file and its answer usually take", 60),
+    ]
+    max_file_kib: Annotated[
+        int,
+        Field(ge=_SMALLEST_FILE_KIB, le=16 * 1024),
+        Key("网闸允许的最大文件（KiB）", "largest file the gate lets through, in KiB"),
+    ] = 16 * 1024
+
+
+def _apart(ferries: tuple[FerrySection, ...]) -> tuple[FerrySection, ...]:
+    """Two links in one folder would take each other's files."""
+    said = [what for ferry in ferries for what in (ferry.node, str(ferry.out), str(ferry.into))]
+    twice = next((what for what in said if said.count(what) > 1), None)
+    if twice is not None:
+        message = f"{twice} is given twice"
+        raise ValueError(message)
+    return ferries
+
+
 class LogSection(_Table):
     """[log]."""
 
@@ -326,6 +369,12 @@ class Config(_Table):
         Field(default_factory=dict, validate_default=True),
         Key("大部件", "large parts"),
     ]
+    ferry: Annotated[
+        tuple[FerrySection, ...],
+        Field(strict=False),
+        AfterValidator(_apart),
+        Key("网闸摆渡：经两个文件夹与一个对端交换", "links over one-way gates, one each"),
+    ] = ()
     log: Annotated[LogSection, Key("日志", "logging")] = LogSection()
 
 
@@ -360,12 +409,20 @@ def load_config(path: Path) -> Config:
 
 
 def keys_of(section: str) -> dict[str, FieldInfo]:
-    """The keys of a section of the file, in order."""
+    """The keys of a section of the file, by their names there, in order."""
     model = Config.model_fields[section].annotation
+    if is_list(section):
+        model = get_args(model)[0]
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         message = f"[{section}] is not a section"
         raise LocalUseError(message)
-    return model.model_fields
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def is_list(section: str) -> bool:
+    """Whether a section may stand several times, in double brackets, or not at all."""
+    field = Config.model_fields.get(section)
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def key_of(field: FieldInfo) -> Key:
@@ -394,12 +451,20 @@ def _is_unknown(error: ErrorDetails) -> bool:
 
 
 def _name(place: _Place) -> str:
-    return f"[{place[0]}]" if len(place) == 1 else f"`{place[1]}` in [{place[0]}]"
+    section = f"[[{place[0]}]]" if is_list(str(place[0])) else f"[{place[0]}]"
+    key = _key_at(place)
+    return section if key is None else f"`{key}` in {section}"
+
+
+def _key_at(place: _Place) -> str | None:
+    """The key of a place; None if it is a section, or one of several."""
+    step = 2 if is_list(str(place[0])) else 1
+    return str(place[step]) if len(place) > step else None
 
 
 def _known(place: _Place) -> list[str]:
     """What may stand beside it."""
-    return list(Config.model_fields if len(place) == 1 else keys_of(str(place[0])))
+    return list(keys_of(str(place[0])) if _key_at(place) else Config.model_fields)
 
 
 def _meant(place: _Place) -> _Place | None:
@@ -420,13 +485,14 @@ def _explained(error: ErrorDetails) -> tuple[str, str]:
     """What is wrong with a key that is known, and what to do about it."""
     place = error["loc"]
     section = str(place[0])
-    field = Config.model_fields[section] if len(place) == 1 else keys_of(section)[str(place[1])]
+    name = _key_at(place)
+    field = keys_of(section)[name] if name else Config.model_fields[section]
     key = key_of(field)
     meaning = f"{key.chinese} ({key.english})"
-    if len(place) == 1:
-        remedy = f"write the section [{section}] as `run_node.py init` does: {meaning}"
+    if name:
+        remedy = f"for example: {name} = {toml_value(key.example)}   # {meaning}"
     else:
-        remedy = f"for example: {place[1]} = {toml_value(key.example)}   # {meaning}"
+        remedy = f"write the section {_name(place)} as `run_node.py init` does: {meaning}"
     if error["type"] == "missing":
         return f"missing: {_name(place)}", remedy
     rule = _RULES.get(error["type"], error["msg"].removeprefix("Value error, "))

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args, get_origin
 
-from node.config import Config, key_of, keys_of
+from node.config import Config, is_list, key_of, keys_of
 from node.toml_text import toml_value
 from protocol.errors import LocalUseError
 
@@ -60,10 +60,12 @@ def default_config_text(values: Mapping[str, Mapping[str, object]]) -> str:
     for section, entry in Config.model_fields.items():
         given = values.get(section, {})
         told = key_of(entry)
-        parts.append(f"\n# {told.chinese} · {told.english}\n[{section}]\n")
+        several = is_list(section)
+        head = f"# [[{section}]]" if several else f"[{section}]"
+        parts.append(f"\n# {told.chinese} · {told.english}\n{head}\n")
         for name, field in keys_of(section).items():
             told = key_of(field)
-            used = name in given or field.is_required()
+            used = name in given or (field.is_required() and not several)
             value = given.get(name, told.example if field.is_required() else _default(field))
             mark = "" if used else "# "
             choice = f" ({choices})" if (choices := _choices(field)) else ""
@@ -77,7 +79,8 @@ def reference_markdown() -> str:
     parts = [_REFERENCE_HEAD]
     for section, entry in Config.model_fields.items():
         told = key_of(entry)
-        parts.append(f"\n## `[{section}]` {told.chinese} · {told.english}\n\n")
+        head = f"[[{section}]]" if is_list(section) else f"[{section}]"
+        parts.append(f"\n## `{head}` {told.chinese} · {told.english}\n\n")
         parts.append(
             "| 键 key | 含义 | meaning | 取值 values | 默认 default |\n|---|---|---|---|---|\n"
         )

@@ -147,7 +147,8 @@ class Errands:
     async def build(self, room: int = MAX_POST_OCTETS) -> HandOver:
         """What is due, as much of it as this many octets hold."""
         questions = write_frames(self._questions.take(self._peer))
-        errands, now_ms = await self._due(room), self._context.clock.now_ms()
+        errands = [errand for errand in await self._due(room) if not await self._divert(errand)]
+        now_ms = self._context.clock.now_ms()
         whole = [errand.message for errand in errands if goes_whole(errand, now_ms)]
         parts = await self._context.store.read(lambda connection: find_parts(connection, whole))
         taken, octets = build_post(
@@ -161,6 +162,16 @@ class Errands:
             lambda connection: due_errands(connection, self._peer, now_ms, self.batch)
         )
         return within_reason(found, room)
+
+    async def _divert(self, errand: Errand) -> bool:
+        """What was handed over again and again without a word goes another way, if there is one."""
+        if errand.purpose != DELIVER or errand.handed < PATIENCE:
+            return False
+        later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
+        if later.peer is None:
+            return False
+        await self._later(errand, later)
+        return True
 
     async def lease(self, handed: HandOver, timetable: Timetable) -> None:
         """Put off what is handed over until the peer answers or the lease ends (EX-22)."""

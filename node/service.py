@@ -25,6 +25,7 @@ import structlog
 import schemas
 from node.api.app import LocalListener, make_app
 from node.blobs import FileBlobs
+from node.carriers.ferry import Ferry, FerryTerms, Folders
 from node.carriers.https import Endpoint, HttpsTransport, ListenerLimits, PeerListener
 from node.clock import SystemClock, SystemEntropy
 from node.config import ConfigError, Problem
@@ -40,7 +41,7 @@ from node.tls import load_identity
 from node.workers import ThreadWorkers
 from protocol.bodies import KINDS
 from protocol.errors import TongbanError
-from protocol.limits import GIB, MIB
+from protocol.limits import GIB, KIB, MIB
 from signing.verify import Rules
 
 if TYPE_CHECKING:
@@ -155,7 +156,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         )
         transport = HttpsTransport(identity, dialled(directory, here))
         stack.push_async_callback(transport.close)
-        engine = Engine(context, transport, pull=config.peers.pull)
+        engine = Engine(
+            context, transport, pull=config.peers.pull, ferries=_ferries(context, config)
+        )
         limits = ListenerLimits(
             posts=config.limits.posts, posts_per_peer=config.limits.posts_per_peer
         )
@@ -315,6 +318,18 @@ def _part_limits(config: Config) -> PartLimits:
         idle_ms=section.idle_hours * _HOUR_MS,
         forwarded_ms=section.forwarded_days * _DAY_MS,
     )
+
+
+def _ferries(context: NodeContext, config: Config) -> dict[str, Ferry]:
+    """The carriers of the links over a gate."""
+    return {
+        row.node: Ferry(
+            context,
+            FerryTerms(row.node, row.round_trip_s * 1000, row.max_file_kib * KIB),
+            Folders(row.out, row.into),
+        )
+        for row in config.ferry
+    }
 
 
 def _versions(directory: Directory) -> dict[str, int]:

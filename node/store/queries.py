@@ -128,6 +128,14 @@ class PeerRow:
     trouble: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class FerryRow:
+    """What is remembered about a link over a gate: numbers, those taken as u64 each."""
+
+    sent: int
+    taken: bytes
+
+
 def message_key(reference: MessageReference, role: Role) -> dict[str, object]:
     """The primary key of a message row, and the head of its parts' and errands' keys."""
     return {
@@ -424,6 +432,16 @@ _PEER: Final = Query(
 def find_peer(connection: Connection, node: str) -> PeerRow:
     """What is remembered about a peer; a fresh row if nothing is."""
     return _PEER.first(connection, node=node) or PeerRow(node, 0, 0, None, None)
+
+
+_FERRY: Final = Query(
+    select(*columns(schema.ferry, FerryRow)).where(given(schema.ferry, "node")), FerryRow
+)
+
+
+def find_ferry(connection: Connection, node: str) -> FerryRow | None:
+    """What is remembered about the link over a gate to this node."""
+    return _FERRY.first(connection, node=node)
 
 
 _QUEUES: Final = Query(

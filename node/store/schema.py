@@ -144,6 +144,15 @@ peer: Final = Table(
     Column("trouble", Text),
 )
 
+ferry: Final = Table(
+    "ferry",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("sent", BigInteger, nullable=False, comment="number of the last hand-over written"),
+    Column("taken", LargeBinary, nullable=False, comment="numbers taken, the highest: u64 each"),
+    comment="links over a one-way gate",
+)
+
 case: Final = Table(
     "case_view",
     metadata,

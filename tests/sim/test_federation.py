@@ -20,6 +20,7 @@ import structlog
 from tests.sim.agents import Clerk, Officer
 from tests.sim.audit import Findings, audit
 from tests.sim.federation import EZHOU, HUB, HUNAN, RULES, WUHAN, XIANGYANG, YUEYANG, make_sample
+from tests.sim.gates import CLEAR, FOUL, Gates
 from tests.sim.loop import run_virtual
 from tests.sim.tally import TALLY
 from tests.sim.weather import FAIR, STORM, Network
@@ -36,8 +37,11 @@ SAMPLES = {
     "push": make_sample(),
     # Nobody can dial a window node; each calls its hub and its neighbours that can be dialled.
     "pull": make_sample(WUHAN, XIANGYANG, YUEYANG),
+    # Two of them lie behind gates: files are the only way in and out.
+    "ferry": make_sample(XIANGYANG, YUEYANG),
 }
-SEEDS = {"push": 20, "pull": 6}
+FERRIED = ((HUB, XIANGYANG), (HUNAN, YUEYANG))
+SEEDS = {"push": 20, "pull": 6, "ferry": 6}
 STORMS = [
     pytest.param(carriers, seed, id=f"{carriers}-seed-{seed}")
     for carriers, count in SEEDS.items()
@@ -58,16 +62,19 @@ def quiet() -> Iterator[None]:
 
 
 async def live_through(
-    seed: int, sample: Sample, folder: Path
+    seed: int, carriers: str, folder: Path
 ) -> tuple[Findings, Counter[str], int]:
     """One federation, one storm, one calm; what the checker finds, the faults, the crashes."""
-    dice = random.Random(seed)
+    dice, sample = random.Random(seed), SAMPLES[carriers]
+    gates = Gates(folder, dice, *(FERRIED if carriers == "ferry" else ()))
     nodes: dict[str, SimNode] = {}
     network = Network(dice, nodes)
     for node_id in (HUB, WUHAN, XIANGYANG, EZHOU, HUNAN, YUEYANG):
         skew_ms = dice.randrange(-120_000, 120_000)
         nodes[node_id] = SimNode(
-            node_id, folder, sample.keyrings[node_id], RULES, sample.federation, dice, skew_ms
+            *(node_id, folder, sample.keyrings[node_id], RULES, sample.federation, dice),
+            skew_ms=skew_ms,
+            gates=gates,
         )
         nodes[node_id].start(network)
     clerks = {node_id: Clerk(nodes[node_id], dice) for node_id in WINDOWS}
@@ -78,12 +85,13 @@ async def live_through(
         )
         for number, handler in enumerate(dice.choice(HANDLERS) for _ in range(CASES))
     ]
-    network.weather = STORM
+    gates.open()
+    network.weather, gates.weather = STORM, FOUL
     crashing = asyncio.ensure_future(crash_at_random(list(nodes.values()), network, dice))
     await asyncio.sleep(STORM_S)
     crashing.cancel()
     await asyncio.gather(crashing, return_exceptions=True)
-    network.weather = FAIR
+    network.weather, gates.weather = FAIR, CLEAR
     for node in nodes.values():
         if node.engine is None:
             node.start(network)
@@ -96,9 +104,10 @@ async def live_through(
     crashes = sum(node.crashes for node in nodes.values())
     for node in nodes.values():
         await node.crash()
+    await gates.close()
     for result in results:
         assert isinstance(result, asyncio.CancelledError), result
-    return findings, network.faults, crashes
+    return findings, network.faults + gates.faults, crashes
 
 
 async def settle(nodes: dict[str, SimNode], sample: Sample, promised: list[str]) -> Findings:
@@ -125,7 +134,7 @@ async def crash_at_random(nodes: list[SimNode], network: Network, dice: random.R
 @pytest.mark.spec("EX-3", "EX-4", "EX-8", "EX-30")
 @pytest.mark.parametrize(("carriers", "seed"), STORMS)
 def test_nothing_is_lost_and_nothing_comes_twice(seed: int, carriers: str, tmp_path: Path) -> None:
-    findings, faults, crashes = run_virtual(live_through(seed, SAMPLES[carriers], tmp_path))
+    findings, faults, crashes = run_virtual(live_through(seed, carriers, tmp_path))
     TALLY.update(
         seeds=1,
         cases=findings.cases,

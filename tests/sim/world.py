@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from node.ports import Unit
     from signing.keys import KeyStore
     from signing.verify import Rules
+    from tests.sim.gates import Gates
     from tests.sim.loop import VirtualLoop
 
     T = TypeVar("T")
@@ -120,8 +121,10 @@ class SimNode:
         dice: random.Random,
         skew_ms: int = 0,
         parts: PartLimits = PART_LIMITS,
+        gates: Gates | None = None,
     ) -> None:
         self.node_id = node_id
+        self._gates = gates
         self.engine: Engine | None = None
         self.crashes = 0
         self._file = folder / f"{node_id}.db"
@@ -149,7 +152,8 @@ class SimNode:
             federation=self._federation,
             parts=self._parts,
         )
-        self.engine = Engine(context, SimTransport(self.node_id, network))
+        ferries = {} if self._gates is None else self._gates.ferries(context)
+        self.engine = Engine(context, SimTransport(self.node_id, network), ferries=ferries)
         self.belongs(asyncio.ensure_future(self.engine.run()))
 
     def belongs(self, task: asyncio.Future[Any]) -> None:
