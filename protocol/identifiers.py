@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from operator import mul
 from typing import Final
 
 from protocol.errors import LocalUseError
@@ -20,6 +21,7 @@ _UUID7: Final = re.compile(
 )
 _REGION: Final = re.compile(r"\A[1-9][0-9]{5}\Z")
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC_VALUES: Final = {character: value for value, character in enumerate(_USCC_ALPHABET)}
 _USCC_WEIGHTS: Final = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 _IDENTITY_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _IDENTITY_CHECKS: Final = "10X98765432"
@@ -94,16 +96,17 @@ def uscc_check(body: str) -> str:
     if len(body) != _USCC_LENGTH - 1:
         message = f"need 17 characters, got {len(body)}"
         raise ValueError(message)
-    total = sum(
-        _USCC_ALPHABET.index(character) * weight
-        for character, weight in zip(body, _USCC_WEIGHTS, strict=True)
-    )
+    try:
+        total = sum(map(mul, map(_USCC_VALUES.__getitem__, body), _USCC_WEIGHTS))
+    except KeyError as error:
+        message = f"{error} is not in the alphabet of these codes"
+        raise ValueError(message) from None
     return _USCC_ALPHABET[(31 - total % 31) % 31]
 
 
 def is_uscc(text: str) -> bool:
     """Whether the text is a unified social credit code with a valid check character."""
-    if len(text) != _USCC_LENGTH or any(character not in _USCC_ALPHABET for character in text):
+    if len(text) != _USCC_LENGTH or not _USCC_VALUES.keys() >= set(text):
         return False
     return uscc_check(text[:17]) == text[17]
 

@@ -21,7 +21,7 @@ def format_instant(instant_ms: int) -> str:
         OverflowError: outside the years 1 to 9999.
     """
     moment = _EPOCH + timedelta(milliseconds=instant_ms)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".rjust(24, "0")
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def parse_instant(text: str) -> int:

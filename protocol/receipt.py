@@ -80,10 +80,17 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class SignedReceipt:
-    """A receipt with its proof; not yet verified."""
+    """A receipt with its proof; not yet verified.
+
+    Attributes:
+        receipt: What it says.
+        proof: Of these octets:
+        covered: `receipt_signed_octets(receipt)`.
+    """
 
     receipt: Receipt
     proof: Proof
+    covered: bytes
 
 
 def receipt_statement(receipt: Receipt) -> bytes:
@@ -185,7 +192,7 @@ def read_receipt(octets: bytes) -> SignedReceipt:
             raise _invalid("not in its one form")
     except (ValueError, KeyError, LocalUseError) as error:
         raise _invalid(str(error)) from error
-    return SignedReceipt(receipt, proof)
+    return SignedReceipt(receipt, proof, RECEIPT_DOMAIN + octets[:end])
 
 
 def _read_reference(authority: bytes, message_id: bytes) -> MessageReference | None:

@@ -31,6 +31,7 @@ _PARSER: Final = etree.XMLParser(
     strip_cdata=False,
 )
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PLAIN: Final = re.compile("[0-9A-Za-z:;,./+=_-]*")  # the most of it: nothing to be escaped
 _SHOWN: Final = 40
 _VALIDATING: Final = Lock()
 
@@ -94,6 +95,8 @@ def escape_text(text: str) -> str:
     Raises:
         LocalUseError: a character XML 1.0 cannot carry.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     _require_xml(text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("\r", "&#xD;")
@@ -105,6 +108,8 @@ def escape_attribute(text: str) -> str:
     Raises:
         LocalUseError: a character XML 1.0 cannot carry.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     _require_xml(text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return text.replace("\t", "&#x9;").replace("\n", "&#xA;").replace("\r", "&#xD;")

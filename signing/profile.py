@@ -19,10 +19,10 @@ Ed25519; ``urn:oid`` identifiers 1.2.156.10197.1.501 and .401 for SM2 with SM3 a
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from protocol.envelope import CLOSING_TAG
 from protocol.errors import RefusedError
@@ -191,41 +191,38 @@ def take_apart(octets: bytes, root: etree._Element) -> SignedContent:
         root: The element it returned for them.
 
     Raises:
-        RefusedError: SIGNATURE_MISSING, SIGNATURE_PROFILE or SUITE_UNKNOWN, naming the rule.
+        RefusedError: SIGNATURE_MISSING, SIGNATURE_PROFILE, SUITE_UNKNOWN or BATCH_PROOF, naming the
+            rule.
     """
-    children = list(root)
-    signatures = [element for element in root.iter() if element.tag == f"{{{DS}}}Signature"]
-    if not signatures:
-        raise RefusedError(Reason.SIGNATURE_MISSING, "no ds:Signature in the envelope")
-    if len(signatures) > 1:
-        raise _deviation("more than one ds:Signature")
-    if not children or children[-1] is not signatures[0]:
-        raise _deviation("ds:Signature is not the last child of the envelope")
-    if any(str(e.tag).startswith(f"{{{DS}}}") for child in children[:-1] for e in child.iter()):
-        raise _deviation("an xmldsig element outside ds:Signature")
-    method = _stated_method(signatures[0])
-    message_digest = _value(signatures[0], f"{{{DS}}}DigestValue")
-    if len(message_digest) != _DIGEST_OCTETS:
-        raise _deviation(f"DigestValue has {len(message_digest)} octets, not {_DIGEST_OCTETS}")
-    value = _value(signatures[0], f"{{{DS}}}SignatureValue")
+    start = max(octets.rfind(_OPENING), 0)
+    content = octets[:start] + CLOSING_TAG
+    uri, message_digest, value = _read_places(octets[start:])
+    method = _METHODS.get(uri)
+    if (
+        method is None
+        or len(message_digest) != _DIGEST_OCTETS
+        or _attach(content, method, message_digest, value) != octets
+        or (DS.encode() in content and _strays(root))
+    ):
+        _refuse(root)
     proof = _read_proof(value, method)
-    content = octets[: max(octets.rfind(_OPENING), 0)] + CLOSING_TAG
-    if _attach(content, method, message_digest, value) != octets:
-        raise _deviation(_first_deviation(signatures[0], method))
     return SignedContent(
         content, method.suite, message_digest, method.info(message_digest, _NAMESPACE), proof
     )
 
 
-def _stated_method(signature: etree._Element) -> _Method:
-    methods = list(signature.iter(f"{{{DS}}}SignatureMethod"))
-    if len(methods) != 1:
-        raise _deviation("not exactly one SignatureMethod")
-    uri = methods[0].get("Algorithm", "")
-    method = _METHODS.get(uri)
-    if method is None:
-        raise RefusedError(Reason.SUITE_UNKNOWN, f"SignatureMethod {uri[:80]!r}")
-    return method
+def _read_places(block: bytes) -> tuple[str, bytes, bytes]:
+    """What stands in the template's places, if this is the template: method, digest, value."""
+    _, _, rest = block.partition(b'<ds:SignatureMethod Algorithm="')
+    uri, _, rest = rest.partition(b'"')
+    _, _, rest = rest.partition(b"<ds:DigestValue>")
+    message_digest, _, rest = rest.partition(b"<")
+    _, _, rest = rest.partition(_VALUE)
+    value, _, _ = rest.partition(b"<")
+    try:
+        return uri.decode(), base64.b64decode(message_digest), base64.b64decode(value)
+    except ValueError:
+        return "", b"", b""
 
 
 def _read_proof(value: bytes, method: _Method) -> Proof:
@@ -243,23 +240,53 @@ def _read_proof(value: bytes, method: _Method) -> Proof:
     return proof
 
 
-def _value(signature: etree._Element, tag: str) -> bytes:
-    name = tag.partition("}")[2]
-    elements = list(signature.iter(tag))
+def _refuse(root: etree._Element) -> NoReturn:
+    """Name the first rule that an envelope breaks which is known to break one (SG-15)."""
+    children = list(root)
+    signatures = list(root.iter(f"{{{DS}}}Signature"))
+    if not signatures:
+        raise RefusedError(Reason.SIGNATURE_MISSING, "no ds:Signature in the envelope")
+    if len(signatures) > 1:
+        raise _deviation("more than one ds:Signature")
+    if not children or children[-1] is not signatures[0]:
+        raise _deviation("ds:Signature is not the last child of the envelope")
+    if _strays(root):
+        raise _deviation("an xmldsig element outside ds:Signature")
+    methods = list(signatures[0].iter(f"{{{DS}}}SignatureMethod"))
+    if len(methods) != 1:
+        raise _deviation("not exactly one SignatureMethod")
+    uri = methods[0].get("Algorithm", "")
+    method = _METHODS.get(uri)
+    if method is None:
+        raise RefusedError(Reason.SUITE_UNKNOWN, f"SignatureMethod {uri[:80]!r}")
+    message_digest = _read_value(signatures[0], "DigestValue")
+    if len(message_digest) != _DIGEST_OCTETS:
+        raise _deviation(f"DigestValue has {len(message_digest)} octets, not {_DIGEST_OCTETS}")
+    _read_proof(_read_value(signatures[0], "SignatureValue"), method)
+    raise _deviation(_wrong_element(signatures[0], method))
+
+
+def _strays(root: etree._Element) -> bool:
+    """Whether anything but the last child of the root is in the namespace of XML signatures."""
+    others = chain((root,), *(child.iter() for child in root[:-1]))
+    return any(str(element.tag).startswith(f"{{{DS}}}") for element in others)
+
+
+def _read_value(signature: etree._Element, name: str) -> bytes:
+    elements = list(signature.iter(f"{{{DS}}}{name}"))
     if len(elements) != 1:
         raise _deviation(f"not exactly one {name}")
     text = elements[0].text or ""
     try:
         value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise _deviation(f"{name} is not base64") from error
     if base64.b64encode(value).decode() != text:
         raise _deviation(f"{name} is not base64 in its one form")
     return value
 
 
-def _first_deviation(signature: etree._Element, method: _Method) -> str:
-    """Name the first rule of the template a Signature breaks; it is known to break one."""
+def _wrong_element(signature: etree._Element, method: _Method) -> str:
     expected = [
         ("Signature", {}),
         ("SignedInfo", {}),

@@ -139,8 +139,9 @@ def verify_receipt(
         raise RefusedError(Reason.RECEIPT_INVALID, "key outside its validity at the stated instant")
     # 4 signature
     checking = checking or Checking()
-    covered = receipt_signed_octets(receipt)
-    if not verify_proof(signed.proof, covered, KeyUse.RECEIPT, record.key, trust.version, checking):
+    if not verify_proof(
+        signed.proof, signed.covered, KeyUse.RECEIPT, record.key, trust.version, checking
+    ):
         raise RefusedError(Reason.RECEIPT_INVALID, "signature")
     return VerifiedReceipt(receipt, octets)
 

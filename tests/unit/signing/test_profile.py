@@ -6,7 +6,7 @@ import pytest
 
 from protocol.errors import RefusedError
 from protocol.limits import MAX_ENVELOPE_OCTETS
-from protocol.proof import Batched, path_length, write_proof
+from protocol.proof import Batched, Single, path_length, write_proof
 from protocol.reasons import Reason
 from protocol.wire import parse_canonical
 from signing.profile import (
@@ -153,6 +153,15 @@ def test_the_smallest_and_the_largest_batch(index: int, size: int) -> None:
     assert apart(batched_with(write_proof(proof))).proof == proof
 
 
+@pytest.mark.spec("SG-15")
+def test_a_value_that_does_not_hold_together_is_named_before_the_template() -> None:
+    broken = batched_with(write_proof(Batched(0, 1, (), ZERO)))
+    with_key = broken.replace("</ds:Signature>", KEY_INFO + "</ds:Signature>")
+    assert refusal(with_key).reason is Reason.BATCH_PROOF
+    longer = edited("</ds:SignatureValue>", "AAAA</ds:SignatureValue>" + KEY_INFO)
+    assert "base64" in refusal(longer).detail
+
+
 @pytest.mark.spec("BP-4")
 def test_method_and_form_of_the_value_belong_together() -> None:
     single = refusal(batched_with(b"\0" + ZERO))
@@ -183,6 +192,13 @@ def test_the_longest_signature_fits_what_is_left_for_it() -> None:
 
 
 @pytest.mark.spec("SG-2")
+def test_the_namespace_in_a_text_is_no_signature() -> None:
+    """Not what the template is about; the schema refuses it (SG-15, EN-1)."""
+    content = f"<Envelope><a>{DS}Signature</a></Envelope>".encode()
+    octets = attach(content, Suite.P256, bytes(32), Single(ZERO))
+    assert apart(octets.decode()).content == content
+
+
 def test_no_signature() -> None:
     assert refusal(SIGNED.replace(SIGNATURE, "")).reason is Reason.SIGNATURE_MISSING
     assert refusal("<a></a>").reason is Reason.SIGNATURE_MISSING
@@ -207,6 +223,15 @@ def test_a_suite_nobody_registered(uri: str) -> None:
         (SIGNATURE, "last child"),
         (
             SIGNED.replace("</Parts>", f'<ds:Object xmlns:ds="{DS}"></ds:Object></Parts>'),
+            "outside",
+        ),
+        (
+            attach(
+                f'<Envelope xmlns="{DS}"><a xmlns="urn:a"></a></Envelope>'.encode(),
+                Suite.P256,
+                bytes(32),
+                Single(ZERO),
+            ).decode(),
             "outside",
         ),
         (edited(f"{DS}enveloped-signature", INCLUSIVE), f"Transform with Algorithm='{INCLUSIVE}'"),
