@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -136,6 +137,7 @@ def functions() -> Iterator[tuple[str, str, ast.FunctionDef | ast.AsyncFunctionD
                 yield str(path.relative_to(ROOT)), node.name, node
 
 
+@cache
 def shown_by_tests() -> Mapping[str, list[str]]:
     """The tests that show each clause: id to ``path::test``."""
     found: dict[str, list[str]] = defaultdict(list)
@@ -156,6 +158,7 @@ def _marked(tree: ast.AST) -> Iterator[str]:
                 pass
 
 
+@cache
 def shown_by_vectors() -> Mapping[str, list[str]]:
     """The vectors that show each clause: id to ``group/name``."""
     found: dict[str, list[str]] = defaultdict(list)
@@ -164,6 +167,32 @@ def shown_by_vectors() -> Mapping[str, list[str]]:
         for clause in [stated] if isinstance(stated, str) else stated:
             found[clause].append(str(path.parent.relative_to(VECTORS)))
     return found
+
+
+def coverage() -> str:
+    """The page that lists each clause with the number of tests and vectors that show it."""
+    rows, tests, vectors = clauses(), shown_by_tests(), shown_by_vectors()
+    binding = [row for row in rows if row.binding]
+    lines = [
+        "# 条文覆盖 / Coverage",
+        "",
+        "<!-- made by tools/spec_index.py from the text and the tests; `make docs` -->",
+        "",
+        f"{len(rows)} clauses, {len(binding)} of them MUST or MUST NOT. Tests and vectors that",
+        "show each: `python -m tools.spec_index CLAUSE` names them.",
+    ]
+    for path in chapters():
+        here = [row for row in rows if row.file == path.name]
+        if here:
+            title = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+            lines += ["", f"## [{title}]({path.name})", ""]
+            lines += ["| clause | | tests | vectors |", "|---|---|---|---|"]
+            lines += [
+                f"| {row.id} | {row.keywords[0]} | {len(tests.get(row.id, ()))} "
+                f"| {len(vectors.get(row.id, ()))} |"
+                for row in here
+            ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
