@@ -163,6 +163,7 @@ async def test_a_node_that_joins_is_reached_after_a_reload(tmp_path: Path) -> No
                 await eventually(answered)
 
 
+@pytest.mark.spec("HT-2")
 @in_loop
 async def test_only_linked_nodes_get_through_the_door(tmp_path: Path) -> None:
     homes = make_homes(tmp_path, (HUB, WUHAN, XIANGYANG))

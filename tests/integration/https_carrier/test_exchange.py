@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # --- between the right peers
 
 
+@pytest.mark.spec("HT-6")
 @in_loop
 async def test_pinned_peers_exchange_frames(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -44,6 +45,7 @@ async def test_pinned_peers_exchange_frames(
     assert engine.posts == [(WUHAN, b"frames"), (WUHAN, b"")]
 
 
+@pytest.mark.spec("HT-6", "LI-5")
 @in_loop
 async def test_the_largest_post_and_the_largest_answer_pass(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -60,6 +62,7 @@ async def test_the_largest_post_and_the_largest_answer_pass(
     assert engine.posts == [(WUHAN, largest)]
 
 
+@pytest.mark.spec("HT-10")
 @in_loop
 async def test_a_proxy_in_the_environment_is_not_used(
     wuhan: TlsIdentity,

@@ -50,6 +50,7 @@ async def turned_away(context: ssl.SSLContext, port: int) -> str:
     return str(logs[0]["error"])
 
 
+@pytest.mark.spec("HT-2")
 @in_loop
 async def test_an_unknown_certificate_is_refused_in_the_handshake(
     make: Callable[[str], TlsIdentity], xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -65,6 +66,7 @@ async def test_an_unknown_certificate_is_refused_in_the_handshake(
     assert engine.posts == []
 
 
+@pytest.mark.spec("HT-2")
 @in_loop
 async def test_no_certificate_is_refused_in_the_handshake(
     xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -77,6 +79,7 @@ async def test_no_certificate_is_refused_in_the_handshake(
     assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in why
 
 
+@pytest.mark.spec("HT-1")
 @in_loop
 async def test_older_tls_is_refused(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -87,6 +90,7 @@ async def test_older_tls_is_refused(
         assert "UNSUPPORTED_PROTOCOL" in await turned_away(old, listener.port)
 
 
+@pytest.mark.spec("HT-3")
 @in_loop
 async def test_another_pinned_node_in_the_peers_place_gets_no_frame(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, ezhou: TlsIdentity, pins: dict[str, bytes]
@@ -133,6 +137,7 @@ def certified(
     return TlsIdentity(XIANGYANG, der, certificate_file, key_file)
 
 
+@pytest.mark.spec("HT-3")
 @in_loop
 async def test_what_a_pinned_certificate_vouches_for_is_not_that_peer(
     wuhan: TlsIdentity, tmp_path: Path
@@ -162,6 +167,7 @@ async def test_what_a_pinned_certificate_vouches_for_is_not_that_peer(
     assert engine.posts == []
 
 
+@pytest.mark.spec("HT-2")
 @in_loop
 async def test_a_peer_is_known_by_its_certificate_not_by_the_name_in_it(
     make: Callable[[str], TlsIdentity], wuhan: TlsIdentity, xiangyang: TlsIdentity
@@ -176,6 +182,7 @@ async def test_a_peer_is_known_by_its_certificate_not_by_the_name_in_it(
     assert [peer for peer, _ in engine.posts] == [EZHOU, WUHAN]
 
 
+@pytest.mark.spec("HT-5")
 @in_loop
 async def test_a_certificate_pinned_for_two_nodes_is_neither(
     wuhan: TlsIdentity, xiangyang: TlsIdentity

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # --- callers that break the listener's rules
 
 
+@pytest.mark.spec("HT-7", "LI-5")
 @in_loop
 async def test_a_post_that_is_too_large_is_turned_down_unread(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -56,6 +57,7 @@ async def test_a_post_that_is_too_large_is_turned_down_unread(
             assert await post(b"frames") == b"answer"
 
 
+@pytest.mark.spec("HT-9")
 @in_loop
 async def test_a_handshake_that_never_ends_is_cut_off(
     xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -93,6 +95,7 @@ async def test_without_files_to_spare_callers_wait(
         caller.writer.transport.abort()
 
 
+@pytest.mark.spec("HT-9")
 @in_loop
 async def test_a_slow_caller_is_cut_off(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -110,6 +113,7 @@ async def test_a_slow_caller_is_cut_off(
     assert engine.posts == []
 
 
+@pytest.mark.spec("HT-9")
 @in_loop
 async def test_headers_that_never_end_are_cut_off(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
@@ -128,6 +132,7 @@ def connections(listener: PeerListener) -> int:
     return len(listener._http.connections)
 
 
+@pytest.mark.spec("HT-9")
 @pytest.mark.parametrize(
     ("posts", "size"), [(1, MAX_POST_OCTETS), (300, 60_000)], ids=["one large", "many small"]
 )
@@ -192,6 +197,7 @@ async def test_a_caller_that_leaves_in_the_middle_does_no_harm(
     assert caplog.text == "", "a line that breaks is no error of this node"
 
 
+@pytest.mark.spec("HT-7")
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -226,6 +232,7 @@ async def test_any_other_request_is_turned_down(
     assert "privacy" not in caplog.text
 
 
+@pytest.mark.spec("HT-9")
 @in_loop
 async def test_posts_at_once_are_bounded_per_peer_and_over_all(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, ezhou: TlsIdentity, pins: dict[str, bytes]
@@ -291,6 +298,7 @@ async def test_a_caller_that_leaves_before_its_answer_does_no_harm(
 # --- an engine that fails
 
 
+@pytest.mark.spec("HT-7")
 @pytest.mark.parametrize(
     ("error", "status", "told", "logged"),
     [

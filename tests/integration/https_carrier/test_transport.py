@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # --- peers that break the caller's rules
 
 
-@pytest.mark.spec("TR-7")
+@pytest.mark.spec("HT-8", "TR-7")
 @pytest.mark.parametrize(
     ("reply", "told"),
     [

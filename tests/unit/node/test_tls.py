@@ -115,6 +115,7 @@ def test_a_pin_is_exactly_one_certificate(tmp_path: Path) -> None:
             client_context(identity, pin)
 
 
+@pytest.mark.spec("HT-1", "HT-4")
 def test_both_sides_insist_on_tls_1_3_and_a_pinned_certificate(tmp_path: Path) -> None:
     identity = create_identity(tmp_path, "420100", [], NOW_MS)
     server = server_context(identity, {"420100": identity.certificate})
