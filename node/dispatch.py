@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from node.context import NodeContext
+    from node.log.heads import HeadExchange
     from node.ports import Transport
     from node.questions import Questions
     from node.store.queries import PeerRow
@@ -59,6 +60,7 @@ class Dispatcher:
         wake: Callable[[str], None],
         recovered: Callable[[], None],
         questions: Questions,
+        heads: HeadExchange,
     ) -> None:
         """Bind a dispatcher to its peer.
 
@@ -69,11 +71,12 @@ class Dispatcher:
             wake: Called with each other peer that got work.
             recovered: Called when the peer answers again after it did not.
             questions: Those of others, which go along.
+            heads: Of evidence logs, which go along too.
         """
         self._context = context
         self._transport = transport
         self._peer = peer
-        self._errands = Errands(context, peer, wake, questions)
+        self._errands = Errands(context, peer, wake, questions, heads)
         self._health = Health(context, peer, recovered)
         self._woken = asyncio.Event()
         self._look_again = False

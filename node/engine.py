@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from node.links import Links
+from node.log.heads import HeadExchange
 from node.log.sequencer import Sequencer
 from node.outgoing import Draft, Filed, Outcome, outgoing_unit
 from node.parts.uploads import Uploads
@@ -62,10 +63,13 @@ class Engine:
         """
         self._context = context
         self._transport = _WithLoopback(context.here, transport, self)
-        self._links = Links(context, self._transport, self.exchange, ferries or {}, pull)
+        self._heads = HeadExchange(context)
+        self._links = Links(
+            context, self._transport, self.exchange, ferries or {}, pull, self._heads
+        )
         self._pipeline = Pipeline(context, self._links.questions, self._hear, self._links.wake)
         self.uploads = Uploads(context)
-        self.log = Sequencer(context)
+        self.log = Sequencer(context, self._heads.news)
 
     @property
     def context(self) -> NodeContext:
@@ -77,6 +81,7 @@ class Engine:
     async def exchange(self, peer: str, octets: bytes) -> bytes:
         """Take a post of an authenticated peer; the octets of the answer."""
         answer = await self._pipeline.receive(peer, octets)
+        self.log.wake()
         self._links.heard(peer)
         return answer
 
@@ -102,7 +107,8 @@ class Engine:
 
     async def _hear(self, peer: str, frames: Sequence[Frame], asking: bool) -> Sequence[Frame]:  # noqa: FBT001
         if not frames and not asking:
-            return ()
+            # Whoever only looks whether we are there is told what we hold of its log (LG-11).
+            return await self._heads.told(peer)
         return await self._links.to(peer).hear(frames, asking=asking)
 
     # what is said here
@@ -126,6 +132,7 @@ class Engine:
             filed = isinstance(outcome, Filed) and not outcome.repeated
         finally:
             await self.uploads.used(files, filed=filed)
+        self.log.wake()
         if isinstance(outcome, Filed):
             self._links.wake(outcome.route[min(1, len(outcome.route) - 1)])
         return outcome

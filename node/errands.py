@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.context import NodeContext
+    from node.log.heads import HeadExchange
     from node.ports import Row
     from node.posts import Hint, Said
     from node.questions import Questions
@@ -119,6 +120,7 @@ class Errands:
         peer: str,
         wake: Callable[[str], None],
         questions: Questions,
+        heads: HeadExchange,
     ) -> None:
         """Bind them to their peer.
 
@@ -127,11 +129,13 @@ class Errands:
             peer: Its node id.
             wake: Called with each other peer that got work.
             questions: Those of others, which go along.
+            heads: Of evidence logs, which go along too.
         """
         self._context = context
         self._peer = peer
         self._wake = wake
         self._questions = questions
+        self._heads = heads
         self.batch = MAX_POST_MESSAGES
 
     # what is handed over
@@ -139,22 +143,25 @@ class Errands:
     async def next_due_ms(self) -> int | None:
         """When something has to be handed over next; what is beyond every timetable, now."""
         now_ms = self._context.clock.now_ms()
-        if self._questions.waiting(self._peer):
+        if self._questions.waiting(self._peer) or self._heads.waiting(self._peer):
             return now_ms
         due_ms = await self._context.store.read(lambda c: next_due(c, self._peer))
         return now_ms if due_ms is not None and due_ms > now_ms + LONGEST_MS else due_ms
 
     async def build(self, room: int = MAX_POST_OCTETS) -> HandOver:
         """What is due, as much of it as this many octets hold."""
-        questions = write_frames(self._questions.take(self._peer))
+        along: list[Frame] = list(self._questions.take(self._peer))
         errands = [errand for errand in await self._due(room) if not await self._divert(errand)]
         now_ms = self._context.clock.now_ms()
+        if errands or along or self._heads.waiting(self._peer):
+            along += await self._heads.show(self._peer)
+        beside = write_frames(along)
         whole = [errand.message for errand in errands if goes_whole(errand, now_ms)]
         parts = await self._context.store.read(lambda connection: find_parts(connection, whole))
         taken, octets = build_post(
-            errands, parts, self._context.here, now_ms, room - len(questions)
+            errands, parts, self._context.here, now_ms, room - len(beside), len(along)
         )
-        return HandOver(taken, octets + questions)
+        return HandOver(taken, octets + beside)
 
     async def _due(self, room: int = MAX_POST_OCTETS) -> list[Errand]:
         now_ms = self._context.clock.now_ms()
@@ -199,8 +206,10 @@ class Errands:
 
     async def answered(self, errands: Iterable[Errand], frames: Iterable[Frame]) -> Said:
         """The answer to a post: it says something about each errand, be it by silence."""
+        frames = list(frames)
         said = await self._sort(frames)
         await asyncio.gather(*(self._move(errand, said) for errand in errands))
+        await self._heads.hear(self._peer, frames, replying=False)
         return said
 
     async def hear(self, frames: Sequence[Frame], *, asking: bool) -> tuple[Said, list[Frame]]:
@@ -215,6 +224,7 @@ class Errands:
             What it said, and what to answer it.
         """
         said = await self._sort(frames)
+        heads = await self._heads.hear(self._peer, frames)
         unchecked = [
             BusyFrame(reference, reason, RETRY_AFTER_MS)
             for reference, reason in said.unchecked.items()
@@ -225,7 +235,7 @@ class Errands:
         except UnavailableError as trouble:
             # What was handed over goes again when its lease ends; receipts have to come again.
             busy = [BusyFrame(name, trouble.reason, RETRY_AFTER_MS) for name in said.receipts]
-            return said, [*unchecked, *busy]
+            return said, [*unchecked, *busy, *heads]
         with_errand = {errand.message.reference: errand for errand in errands}
         spoken_of = [
             errand
@@ -253,7 +263,8 @@ class Errands:
         for reference, hint in said.hints.items():
             if reference is not None and reference not in with_errand:
                 self._questions.answered(self._peer, reference, hint)
-        return said, [*unchecked, *(answer for answer in answers if answer is not None)]
+        known = (answer for answer in answers if answer is not None)
+        return said, [*unchecked, *known, *heads]
 
     def _concerned(self, connection: Connection, said: Said, handed: bool) -> list[Errand]:  # noqa: FBT001
         limit = 2 * MAX_POST_MESSAGES if handed else 0

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from node.carriers.ferry import Arrived, Ferry
     from node.context import NodeContext
+    from node.log.heads import HeadExchange
     from node.questions import Questions
     from node.store.queries import PeerRow
     from protocol.frames import Frame
@@ -53,6 +54,7 @@ class FerryLink:
         wake: Callable[[str], None],
         recovered: Callable[[], None],
         questions: Questions,
+        heads: HeadExchange,
     ) -> None:
         """Bind the link to its carrier.
 
@@ -63,12 +65,13 @@ class FerryLink:
             wake: Called with each other peer that got work.
             recovered: Called when the peer is heard again after it was not.
             questions: Those of others, which go along.
+            heads: Of evidence logs, which go along too.
         """
         self._context = context
         self._ferry = ferry
         self._peer = ferry.terms.peer
         self._take = take
-        self._errands = Errands(context, self._peer, wake, questions)
+        self._errands = Errands(context, self._peer, wake, questions, heads)
         self._health = Health(context, self._peer, recovered)
         self._woken = asyncio.Event()
         self._owed: list[tuple[bytes, Arrived]] = []

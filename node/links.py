@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from node.carriers.ferry import Ferry
     from node.context import NodeContext
+    from node.log.heads import HeadExchange
     from node.ports import Transport
 
 Pull: TypeAlias = Literal["auto", "always", "never"]
@@ -49,6 +50,7 @@ class Links:
         take: Callable[[str, bytes], Awaitable[bytes]],
         ferries: Mapping[str, Ferry],
         pull: Pull,
+        heads: HeadExchange,
     ) -> None:
         """Nobody is served before `start`.
 
@@ -58,12 +60,14 @@ class Links:
             take: What is done with the frames a peer hands over; the frames to answer.
             ferries: Carriers of links over a gate, by peer.
             pull: Whether to call peers for what waits there.
+            heads: Of evidence logs, which go along.
         """
         self._context = context
         self._transport = transport
         self._take = take
         self._ferries = ferries
         self._pull: Pull = pull
+        self._heads = heads
         self._links: dict[str, Link] = {}
         self._pullers: dict[str, Puller] = {}
         self._tasks: dict[Link | Puller, asyncio.Task[None]] = {}
@@ -80,11 +84,11 @@ class Links:
         return link
 
     def _made(self, peer: str) -> Link:
-        context, questions = self._context, self.questions
-        ferry = self._ferries.get(peer)
+        context, wake, ferry = self._context, self.wake, self._ferries.get(peer)
+        along = self.questions, self._heads
         if ferry is not None:
-            return FerryLink(context, ferry, self._take, self.wake, self._recovered, questions)
-        return Dispatcher(context, self._transport, peer, self.wake, self._recovered, questions)
+            return FerryLink(context, ferry, self._take, wake, self._recovered, *along)
+        return Dispatcher(context, self._transport, peer, wake, self._recovered, *along)
 
     def dialled(self, peer: str) -> bool:
         """Whether we call this peer."""

@@ -17,6 +17,8 @@ from protocol.frames import (
     AskFrame,
     BusyFrame,
     EnvelopeFrame,
+    HeadFrame,
+    HeldFrame,
     KeptFrame,
     NotHereFrame,
     PartFrame,
@@ -44,8 +46,18 @@ if TYPE_CHECKING:
 
 Held = dict[tuple[str, str, str], dict[str, bytes]]
 Hint: TypeAlias = WantedFrame | WaitingFrame | BusyFrame | NotHereFrame | KeptFrame
-SAID = (ReceiptFrame, WantedFrame, WaitingFrame, BusyFrame, NotHereFrame, KeptFrame)
-"""The frames that say something about what was handed over; the others hand something over."""
+SAID = (
+    ReceiptFrame,
+    WantedFrame,
+    WaitingFrame,
+    BusyFrame,
+    NotHereFrame,
+    KeptFrame,
+    HeadFrame,
+    HeldFrame,
+)
+"""The frames that say something about what was handed over, or about logs (`node.log.heads`); the
+others hand something over."""
 
 
 def goes_whole(errand: Errand, now_ms: int) -> bool:
@@ -73,6 +85,7 @@ def build_post(
     here: str,
     now_ms: int,
     room: int = MAX_POST_OCTETS,
+    beside: int = 0,
 ) -> tuple[list[Errand], bytes]:
     """As many of the errands as one hand-over holds, and its octets.
 
@@ -82,10 +95,11 @@ def build_post(
         here: This node, which joins the path.
         now_ms: After `Expires` a message is only asked about.
         room: Octets it may have; any message fits into `MAX_POST_OCTETS`.
+        beside: Frames that go along with it.
     """
     taken: list[Errand] = []
     pieces: list[bytes] = []
-    octets = frames = 0
+    octets, frames = 0, beside
     for errand in errands:
         row = errand.message
         mine = _frames(
@@ -192,6 +206,8 @@ def sort_said(frames: Iterable[Frame], trust: TrustSet, checking: Checking) -> S
                 _sort_receipt(octets, trust, checking, said)
             case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame() | KeptFrame():
                 said.hints[frame.reference] = frame
+            case HeadFrame() | HeldFrame():
+                pass
             case _:
                 said.dropped.append(type(frame).__name__)
     return said

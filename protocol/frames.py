@@ -14,12 +14,18 @@ inside a frame are ``u8 length | ASCII``; node ids are 6, authorities 18, messag
     6     waiting    reference | u32 expected sequence      a gap: send the earlier one first
     7     busy       u8 has reference | reference? | u16 reason | u32 after (ms)
     8     not-here   reference | u16 reason                 this way does not lead there
+    9     head       head (193) | u16 n | view of the directories (n) |
+                     u64 first | u8 k | k hashes (32 each)         this is my log (LG-7)
+    10    held       head (193)                     the last head of yours that I hold (LG-11)
     14    kept       reference                      the receipt you passed on is on disk here
     ====  =========  ========================================================================
 
 The first four and `receipt` present something; the others answer what was presented. Both may stand
 in a post and in its answer: a post may also answer what the last answer handed out, and an answer
-may also hand out what waits for the caller, if the caller asked for it (EX-10, PU-1).
+may also hand out what waits for the caller, if the caller asked for it (EX-10, PU-1). A `head` is
+shown with the growth since a head the peer holds: the log had `first` leaves then, and the hashes
+are the proof that it grew into this one (RFC 9162 §2.1.4); `first` is 0 if the peer holds none.
+Type 11 is reserved for asking for such a proof.
 
 An `ask` carries the signed envelope itself rather than an id and a digest: only then can the
 destination see for itself that the message has expired before it stores a tombstone
@@ -36,11 +42,14 @@ from protocol.envelope import MessageReference
 from protocol.errors import RefusedError
 from protocol.identifiers import is_region, is_uscc, is_uuid7, uuid_octets, uuid_text
 from protocol.limits import (
+    HEAD_OCTETS,
     MAX_ENVELOPE_OCTETS,
     MAX_HOPS,
     MAX_PIECE_OCTETS,
     MAX_POST_FRAMES,
     MAX_POST_OCTETS,
+    MAX_PROOF_HASHES,
+    MAX_VIEW_OCTETS,
 )
 from protocol.reasons import Reason
 
@@ -55,6 +64,7 @@ _U32: Final = struct.Struct(">I")
 _U16: Final = struct.Struct(">H")
 _REFERENCE: Final = struct.Struct("18s16s")
 _NODE_OCTETS: Final = 6
+_HASH_OCTETS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,31 @@ class KeptFrame:
     reference: MessageReference
 
 
+@dataclass(frozen=True, slots=True)
+class HeadFrame:
+    """The head of the sender's evidence log, and how it grew.
+
+    Attributes:
+        octets: The head, 193 octets (`signing.log`).
+        view: What its node holds of the directories (DI-13), at most 16 KiB; the head signs its
+            digest.
+        first: Leaves in the tree it is shown to have grown from.
+        path: The proof of that; empty if `first` is 0.
+    """
+
+    octets: bytes
+    view: bytes
+    first: int
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFrame:
+    """The last head of the peer's log that the sender holds."""
+
+    octets: bytes
+
+
 Frame: TypeAlias = (
     EnvelopeFrame
     | PartFrame
@@ -141,6 +176,8 @@ Frame: TypeAlias = (
     | BusyFrame
     | NotHereFrame
     | KeptFrame
+    | HeadFrame
+    | HeldFrame
 )
 
 
@@ -159,7 +196,7 @@ def frame_size(frame: Frame) -> int:
     return _HEAD.size + len(_write(frame)[1])
 
 
-def _write(frame: Frame) -> tuple[int, bytes]:
+def _write(frame: Frame) -> tuple[int, bytes]:  # noqa: C901 - one case for each type
     match frame:
         case EnvelopeFrame(path, octets):
             written = 1, _write_path(path) + octets
@@ -182,6 +219,11 @@ def _write(frame: Frame) -> tuple[int, bytes]:
             written = 8, _write_reference(reference) + _U16.pack(reason.number)
         case KeptFrame(reference):
             written = 14, _write_reference(reference)
+        case HeadFrame(octets, view, first, path):
+            growth = _U64.pack(first) + bytes([len(path)]) + b"".join(path)
+            written = 9, octets + _U16.pack(len(view)) + view + growth
+        case HeldFrame(octets):
+            written = 10, octets
         case _:  # pragma: no cover
             assert_never(frame)
     return written
@@ -292,6 +334,20 @@ class _Cursor:
             raise ValueError(message)
         return path
 
+    def view(self) -> bytes:
+        length = self.number(_U16)
+        if length > MAX_VIEW_OCTETS:
+            message = f"a view of {length} octets, at most {MAX_VIEW_OCTETS}"
+            raise ValueError(message)
+        return self.take(length)
+
+    def hashes(self) -> tuple[bytes, ...]:
+        count = self.take(1)[0]
+        if count > MAX_PROOF_HASHES:
+            message = f"{count} hashes, at most {MAX_PROOF_HASHES}"
+            raise ValueError(message)
+        return tuple(self.take(_HASH_OCTETS) for _ in range(count))
+
     def reason(self) -> Reason:
         reason = Reason.from_number(self.number(_U16))
         if reason is None or reason.final:
@@ -300,7 +356,7 @@ class _Cursor:
         return reason
 
 
-def _read(number: int, cursor: _Cursor) -> Frame:
+def _read(number: int, cursor: _Cursor) -> Frame:  # noqa: C901 - one case for each type
     frame: Frame
     match number:
         case 1:
@@ -325,6 +381,12 @@ def _read(number: int, cursor: _Cursor) -> Frame:
             frame = BusyFrame(reference, cursor.reason(), cursor.number(_U32))
         case 8:
             frame = NotHereFrame(cursor.reference(), cursor.reason())
+        case 9:
+            frame = HeadFrame(
+                cursor.take(HEAD_OCTETS), cursor.view(), cursor.number(_U64), cursor.hashes()
+            )
+        case 10:
+            frame = HeldFrame(cursor.take(HEAD_OCTETS))
         case 14:
             frame = KeptFrame(cursor.reference())
         case _:

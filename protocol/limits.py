@@ -66,11 +66,14 @@ MAX_LIFETIME_MS: Final = 90 * 24 * 3600 * 1000
 MAX_LOG_LEAVES: Final = 2**48
 """Leaves in one evidence log (LG-5): thousands of years at the peak; fits every store's integer."""
 
+HEAD_OCTETS: Final = 193
+"""A signed head of an evidence log: it has one size (LG-5)."""
+
 MAX_PROOF_HASHES: Final = 49
 """Hashes in a consistency proof (LG-7): what the largest log can need (RFC 9162 §2.1.4)."""
 
-MAX_VIEWS: Final = 64
-"""Provinces whose directory digests go with a head (LG-7): there are 34."""
+MAX_VIEW_OCTETS: Final = 16 * KIB
+"""What a node shows of the directories it holds, beside a head (LG-7): 90 provinces take 11 KiB."""
 
 HEAD_INTERVAL_MS: Final = 60 * 1000
 """How often a node shows a peer a new head, at most (LG-7)."""

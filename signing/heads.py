@@ -18,6 +18,9 @@ carries the same history on, and holds two signed statements of that peer in han
     with another digest of the tree       a rewritten history: the digest never changes (LG-3)
     ====================================  ==================================================
 
+A node that is told of a head it signed, to which its own log does not lead, has lost leaves or was
+changed behind its back (LG-13).
+
 Pure: verified heads and octets of a path in, a verdict out.
 
 Source: RFC 9162 §2.1.4 and §8 (monitors, gossip); design, section 10.
@@ -48,6 +51,7 @@ class Verdict(StrEnum):
     UNSHOWN = "unshown"
     FORKED = "forked"
     REWRITTEN = "rewritten"
+    LOST = "lost"
 
     @property
     def taken(self) -> bool:
@@ -57,7 +61,7 @@ class Verdict(StrEnum):
     @property
     def alarming(self) -> bool:
         """Whether somebody has to look: the history is not the one shown before."""
-        return self in (Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED)
+        return self in (Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED, Verdict.LOST)
 
 
 @dataclass(frozen=True, slots=True)

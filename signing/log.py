@@ -18,7 +18,7 @@ A head is the node's signed statement of its log at one moment. Layout, integers
     16      8       size: leaves in the tree
     24      8       instant, milliseconds since 1970 UTC
     32      32      root
-    64      32      digest of the directory view (`view_digest`)
+    64      32      digest of the view of the directories (`view_digest`)
     96      32      key id of the head key, raw
     128     65      proof: 00 and the signature
     ======  ======  =====================================================================
@@ -40,6 +40,7 @@ Sources: RFC 9162 §2.1 and §4.10 (signed tree heads); design, section 10.
 from __future__ import annotations
 
 import base64
+import hashlib
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -47,8 +48,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
 from protocol.identifiers import is_region
-from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_LOG_LEAVES
-from protocol.proof import SIGNATURE_OCTETS, Proof, Single, write_proof
+from protocol.limits import HEAD_OCTETS, MAX_CLOCK_SKEW_MS, MAX_LOG_LEAVES
+from protocol.proof import Proof, Single, write_proof
 from protocol.reasons import Reason
 from protocol.receipt import SUITE_NAMES, SUITE_NUMBERS
 from signing.batch import ProofRequest
@@ -56,7 +57,7 @@ from signing.keys import KeyUse
 from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from signing.trust import TrustSet
 
@@ -71,7 +72,6 @@ _MAGIC: Final = b"TBH1"
 _HEAD: Final = struct.Struct(">4sBB6sIQQ32s32s32s")
 _PROOF_SINGLE: Final = b"\x00"
 LEAF_OCTETS: Final = _LEAF.size
-HEAD_OCTETS: Final = _HEAD.size + 1 + SIGNATURE_OCTETS
 
 
 class LeafType(IntEnum):
@@ -178,15 +178,9 @@ class Birth:
         return Leaf(LeafType.BIRTH, self.instant_ms, digest(self.digest.suite, self.octets))
 
 
-def view_digest(suite: Suite, views: Mapping[str, bytes]) -> bytes:
-    """One digest for what a node believes of every province.
-
-    Args:
-        suite: Whose digest to use: the tree's.
-        views: The digest of each province's directory, 32 octets, by prefix (two digits).
-    """
-    octets = b"".join(prefix.encode() + views[prefix] for prefix in sorted(views))
-    return digest(suite, VIEW_DOMAIN + octets)
+def view_digest(view: bytes) -> bytes:
+    """What stands in a head for its node's view of the directories (DI-13): SHA-256, 32 octets."""
+    return hashlib.sha256(VIEW_DOMAIN + view).digest()
 
 
 @dataclass(frozen=True, slots=True)

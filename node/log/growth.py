@@ -22,7 +22,7 @@ from signing.merkle import leaf_hash
 from signing.tiles import TILE_WIDTH, grow, root_at, tile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
@@ -46,12 +46,12 @@ class Moment:
 
     Attributes:
         now_ms: When.
-        views: The digest of each province's directory in force, by prefix.
+        view: What it holds of the directories, as peers are shown it.
         event: START or DIRECTORY, if that has to be logged.
     """
 
     now_ms: int
-    views: Mapping[str, bytes]
+    view: bytes
     event: LeafType | None
 
 
@@ -64,18 +64,19 @@ class Step:
         before: Leaves there have to be.
         after: Leaves there will be.
         root: Of the tree they make.
-        view: Digest of the node's view of the directory.
         rows: Everything but the head.
         more: Leaves still wait.
+        news: There is more in it than heads of peers: they would tell each other of each other's
+            heads for ever.
     """
 
     birth: Birth
     before: int
     after: int
     root: bytes
-    view: bytes
     rows: list[Row]
     more: bool
+    news: bool
 
 
 def plan_step(connection: Connection, newborn: Birth, moment: Moment) -> Step | None:
@@ -93,9 +94,8 @@ def plan_step(connection: Connection, newborn: Birth, moment: Moment) -> Step | 
         birth = newborn
         rows.append(Insert(schema.log_birth, _birth_values(birth)))
         leaves.append(birth.leaf.octets)
-    view = view_digest(birth.digest.suite, moment.views)
     if moment.event is not None:
-        leaves.append(Leaf(moment.event, moment.now_ms, view).octets)
+        leaves.append(Leaf(moment.event, moment.now_ms, view_digest(moment.view)).octets)
     waiting = _WAITING.all(connection)
     used = 0
     for number, octets in waiting:
@@ -124,7 +124,8 @@ def plan_step(connection: Connection, newborn: Birth, moment: Moment) -> Step | 
         return tile.node(height, offset)
 
     root = root_at(reader.suite, node, after)
-    return Step(birth, before, after, root, view, rows, more)
+    news = any(leaf[0] != LeafType.PEER_HEAD for leaf in leaves)
+    return Step(birth, before, after, root, rows, more, news)
 
 
 def _grown(reader: LogReader, leaves: list[bytes]) -> dict[tuple[int, int], Tile]:

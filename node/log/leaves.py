@@ -14,6 +14,7 @@ from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
     from protocol.receipt import Receipt
+    from signing.log import VerifiedHead
 
 
 def taken(message_digest: bytes, now_ms: int) -> Leaves:
@@ -34,6 +35,12 @@ def issued(receipt: Receipt, octets: bytes) -> Leaves:
 def settled(receipt: Receipt, octets: bytes, now_ms: int) -> Leaves:
     """A receipt of another node took effect here."""
     return _row(LeafType.RECEIPT_TAKEN, now_ms, receipt_digest(receipt, octets))
+
+
+def peer_head(verified: VerifiedHead, now_ms: int) -> Leaves:
+    """A peer's head is kept here."""
+    what = digest(verified.head.suite, verified.octets)
+    return _row(LeafType.PEER_HEAD, now_ms, what)
 
 
 def receipt_digest(receipt: Receipt, octets: bytes) -> bytes:

@@ -39,7 +39,7 @@ class HeadRow:
     size: int
     instant_ms: int
     octets: bytes
-    views: bytes
+    view: bytes
     kept: int
     stamp: bytes | None
 

@@ -23,47 +23,55 @@ from node.log.reading import log_size, newest_head
 from node.ports import Decision, Delete, Insert, Unit
 from node.store import schema
 from protocol.errors import TongbanError
+from protocol.limits import MERGE_DELAY_MS
 from signing.keys import KeyStoreError, KeyUse
-from signing.log import Birth, Head, LeafType, LogDigest, head_request, write_head
+from signing.log import Birth, Head, LeafType, LogDigest, head_request, view_digest, write_head
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
     from node.context import NodeContext
     from node.ports import Row
     from protocol.proof import Proof
+    from routing.directory import Directory
     from signing.suites import PublicKey
 
 LOG_LOCK: Final = "log"
 """The key under which units that change the log exclude each other."""
 _BUSY_MS: Final = 1_000
-_IDLE_MS: Final = 8_000
+_IDLE_MS: Final = MERGE_DELAY_MS // 2
 _log = structlog.get_logger()
 
 
 class Sequencer:
     """Takes the steps of one node's log."""
 
-    def __init__(self, context: NodeContext) -> None:
-        """Work for this node; nothing happens before `run` or `drain`."""
+    def __init__(self, context: NodeContext, news: Callable[[], None]) -> None:
+        """Work for this node; nothing happens before `run` or `drain`.
+
+        Args:
+            context: The node.
+            news: Called when a head is signed that peers should know.
+        """
         self._context = context
+        self._news = news
         self._woken = asyncio.Event()
-        self._noted: Mapping[str, bytes] | None = None
+        self._noted: bytes | None = None
         self._turn = asyncio.Lock()
         self.trouble: str | None = None
         """Why the last step failed, for operators; None while all is well."""
 
     def wake(self) -> None:
-        """Somebody wants the log to be up to date."""
+        """Something was probably logged."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Take steps until cancelled: every second while leaves come, else every few."""
-        pause_ms = _BUSY_MS
+        """Take steps until cancelled: every second while leaves come, else when woken or seldom."""
         while True:
             grew, trouble = False, None
+            self._woken.clear()
             try:
                 grew = await self.drain()
                 if self._head_key() is None:
@@ -76,18 +84,19 @@ class Sequencer:
             if trouble is not None and trouble != self.trouble:
                 _log.error("the evidence log does not grow", why=trouble)
             self.trouble = trouble
-            pause_ms = _BUSY_MS if grew else min(2 * pause_ms, _IDLE_MS)
-            await self._pause(pause_ms)
+            # Leaves of one second go together.
+            await self._context.clock.sleep_ms(_BUSY_MS)
+            if not grew:
+                await self._woken_or_seldom()
 
-    async def _pause(self, duration_ms: int) -> None:
-        sleeping = asyncio.ensure_future(self._context.clock.sleep_ms(duration_ms))
+    async def _woken_or_seldom(self) -> None:
+        sleeping = asyncio.ensure_future(self._context.clock.sleep_ms(_IDLE_MS))
         woken = asyncio.ensure_future(self._woken.wait())
         try:
             await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeping.cancel()
             woken.cancel()
-            self._woken.clear()
 
     async def drain(self) -> bool:
         """Take steps until no leaf waits and a head covers them all; whether the log grew.
@@ -112,18 +121,19 @@ class Sequencer:
             lambda connection: self._decide(connection, step, moment), frozenset({LOG_LOCK})
         )
         if await context.store.run(unit):
-            self._noted = moment.views
+            self._noted = moment.view
+            if step.news:
+                self._news()
         return True
 
     def _moment(self) -> Moment:
-        documents = self._context.federation.directory.documents
-        views = {prefix: document.digest for prefix, document in documents.items()}
+        view = view_octets(self._context.federation.directory)
         event: LeafType | None = None
         if self._noted is None:
             event = LeafType.START
-        elif self._noted != views:
+        elif self._noted != view:
             event = LeafType.DIRECTORY
-        return Moment(self._context.clock.now_ms(), views, event)
+        return Moment(self._context.clock.now_ms(), view, event)
 
     def _digest(self) -> LogDigest:
         """What a new log's tree uses: the digest this node signs with."""
@@ -150,14 +160,14 @@ class Sequencer:
             size=step.after,
             root=step.root,
             instant_ms=self._context.clock.now_ms(),
-            view=step.view,
+            view=view_digest(moment.view),
             suite=key.suite,
             key_id=key.key_id,
         )
         before = newest_head(connection)
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], bool]:
-            rows = [*step.rows, _head_row(head, proofs[0], moment.views)]
+            rows = [*step.rows, _head_row(head, proofs[0], moment.view)]
             if before is not None and before.passing:
                 key = {"incarnation": before.incarnation, "size": before.size}
                 rows.append(Delete(schema.log_head, key))
@@ -166,14 +176,20 @@ class Sequencer:
         return Decision(conclude, [head_request(head)])
 
 
-def _head_row(head: Head, proof: Proof, views: Mapping[str, bytes]) -> Insert:
+def _head_row(head: Head, proof: Proof, view: bytes) -> Insert:
     values = {
         "incarnation": head.incarnation,
         "size": head.size,
         "instant_ms": head.instant_ms,
         "octets": write_head(head, proof),
-        "views": b"".join(prefix.encode() + views[prefix] for prefix in sorted(views)),
+        "view": view,
         "kept": 0,
         "stamp": None,
     }
     return Insert(schema.log_head, values)
+
+
+def view_octets(directory: Directory) -> bytes:
+    """What a node holds of the directories, to be compared with what its peers hold."""
+    documents = directory.documents
+    return b"".join(prefix.encode() + documents[prefix].digest for prefix in sorted(documents))

@@ -260,7 +260,7 @@ log_head: Final = Table(
     Column("size", BigInteger, primary_key=True),
     Column("instant_ms", BigInteger, nullable=False),
     Column("octets", LargeBinary, nullable=False),
-    Column("views", LargeBinary, nullable=False, comment="directories, as in a head frame"),
+    Column("view", LargeBinary, nullable=False, comment="of the directories; its digest is signed"),
     Column("kept", Integer, nullable=False, comment="1: somebody was shown it, so it stays"),
     Column("stamp", LargeBinary, comment="time stamp over it, if there is one (RFC 3161)"),
     comment="heads this node signed: the newest, and those that others know",
@@ -271,7 +271,7 @@ log_held: Final = Table(
     metadata,
     Column("node", String(6), primary_key=True),
     Column("octets", LargeBinary, nullable=False),
-    Column("views", LargeBinary, nullable=False),
+    Column("view", LargeBinary, nullable=False),
     Column("taken_ms", BigInteger, nullable=False),
     comment="the last head taken of each peer's log",
 )
@@ -280,8 +280,8 @@ log_shown: Final = Table(
     "log_shown",
     metadata,
     Column("node", String(6), primary_key=True),
-    Column("size", BigInteger, nullable=False, comment="0: it holds none"),
-    Column("octets", LargeBinary, comment="the head of ours it says it holds"),
+    Column("size", BigInteger, nullable=False, comment="0: none that this log has grown from"),
+    Column("octets", LargeBinary, nullable=False, comment="the head of ours it holds"),
     Column("heard_ms", BigInteger, nullable=False),
     comment="which head of this node's log each peer holds",
 )

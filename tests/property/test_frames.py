@@ -10,6 +10,8 @@ from protocol.frames import (
     BusyFrame,
     EnvelopeFrame,
     Frame,
+    HeadFrame,
+    HeldFrame,
     KeptFrame,
     NotHereFrame,
     PartFrame,
@@ -20,7 +22,7 @@ from protocol.frames import (
     read_frames,
     write_frames,
 )
-from protocol.limits import MAX_BATCH
+from protocol.limits import HEAD_OCTETS, MAX_BATCH
 from protocol.proof import Batched, Proof, Single, path_length
 from protocol.reasons import Reason
 from protocol.receipt import Receipt, ReceiptType, read_receipt, receipt_statement, write_receipt
@@ -50,6 +52,14 @@ frames = st.one_of(
     st.builds(BusyFrame, st.none() | references, transient, u32),
     st.builds(NotHereFrame, references, transient),
     st.builds(KeptFrame, references),
+    st.builds(
+        HeadFrame,
+        st.binary(min_size=HEAD_OCTETS, max_size=HEAD_OCTETS),
+        held,
+        u64,
+        st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple),
+    ),
+    st.builds(HeldFrame, st.binary(min_size=HEAD_OCTETS, max_size=HEAD_OCTETS)),
 )
 digests = st.binary(min_size=32, max_size=32)
 

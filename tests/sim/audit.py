@@ -2,7 +2,8 @@
 
 It knows nothing of what was meant to happen; it reads the stores. Lost: accepted by a node and not
 at its destination, or not settled. Doubled: delivered to somebody twice. Split: two ends that see a
-case differently. Unproven: settled without a receipt that verifies.
+case differently. Unproven: settled without a receipt that verifies. Unlogged: see
+`tests.sim.audit_logs`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from protocol.proof import Batched
 from protocol.receipt import ReceiptType, read_receipt
 from routing.delivery import Standing
 from signing.receipts import concerns, verify_receipt
+from tests.sim.audit_logs import audit_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,10 +51,12 @@ class Findings:
     split: list[str] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    unlogged: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.split or self.unproven or self.waiting)
+        wrong = self.lost, self.doubled, self.split, self.unproven, self.waiting, self.unlogged
+        return not any(wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ async def audit(nodes: Mapping[str, SimNode], trust: TrustSet, filed: Iterable[s
                 _check_sent(node_id, row, arrived, trust, findings)
     findings.doubled += [f"{entry} {n} times" for entry, n in deliveries.items() if n > 1]
     _check_cases(held, list(filed), findings)
+    if findings.clean:
+        findings.unlogged = await audit_logs(nodes, trust)
     return findings
 
 

@@ -26,7 +26,15 @@ from node.store.stores import InlineStore
 from protocol.bodies import Basis, CaseSubmit, Delivery
 from protocol.envelope import Address, read_validated
 from protocol.errors import LocalUseError, UnavailableError
-from protocol.frames import AskFrame, BusyFrame, EnvelopeFrame, read_frames, write_frames
+from protocol.frames import (
+    AskFrame,
+    BusyFrame,
+    EnvelopeFrame,
+    HeadFrame,
+    HeldFrame,
+    read_frames,
+    write_frames,
+)
 from protocol.limits import MAX_ENVELOPE_OCTETS, MAX_POST_OCTETS
 from protocol.reasons import Reason
 from protocol.wire import parse_canonical
@@ -74,7 +82,9 @@ class Post:
 
     @property
     def frames(self) -> list[Frame]:
-        return read_frames(self.octets)
+        """What is handed over; heads of logs, which go along now and then, apart."""
+        heads = HeadFrame, HeldFrame
+        return [frame for frame in read_frames(self.octets) if not isinstance(frame, heads)]
 
 
 class DrivenNode:

@@ -16,4 +16,6 @@ COUNTED: Final = (
     "lost",
     "doubled",
     "split",
+    "leaves",
+    "heads held",
 )

@@ -9,6 +9,8 @@ from protocol.frames import (
     BusyFrame,
     EnvelopeFrame,
     Frame,
+    HeadFrame,
+    HeldFrame,
     KeptFrame,
     NotHereFrame,
     PartFrame,
@@ -20,6 +22,7 @@ from protocol.frames import (
     write_frames,
 )
 from protocol.limits import (
+    HEAD_OCTETS,
     MAX_ENVELOPE_OCTETS,
     MAX_PIECE_OCTETS,
     MAX_POST_FRAMES,
@@ -30,6 +33,7 @@ from tests.messages import HUB, WUHAN, authority_of, message_id
 
 REFERENCE = MessageReference(authority_of(WUHAN), message_id(1))
 NAMED = authority_of(WUHAN).encode() + bytes.fromhex(message_id(1).replace("-", ""))
+HEAD = b"TBH1".ljust(HEAD_OCTETS, b".")
 FRAMES: dict[str, tuple[Frame, bytes]] = {
     "envelope": (EnvelopeFrame((WUHAN, HUB), b"<E>"), b"\1" + b"\x02420100420000<E>"),
     "part": (
@@ -51,6 +55,12 @@ FRAMES: dict[str, tuple[Frame, bytes]] = {
     ),
     "not here": (NotHereFrame(REFERENCE, Reason.LOOP), b"\x08" + NAMED + b"\0\x41"),
     "kept": (KeptFrame(REFERENCE), b"\x0e" + NAMED),
+    "head": (
+        HeadFrame(HEAD, b"view", 5, (bytes(32), b"h" * 32)),
+        b"\x09" + HEAD + b"\0\4view" + b"\0\0\0\0\0\0\0\5" + b"\2" + bytes(32) + b"h" * 32,
+    ),
+    "first head": (HeadFrame(HEAD, b"", 0, ()), b"\x09" + HEAD + bytes(2 + 8 + 1)),
+    "held": (HeldFrame(HEAD), b"\x0a" + HEAD),
 }
 
 
@@ -95,7 +105,9 @@ def test_a_frame_cut_anywhere_is_refused(frame: Frame, body: bytes) -> None:
 
 
 @pytest.mark.spec("EX-1")
-@pytest.mark.parametrize("name", ["wanted", "waiting", "busy", "busy with the post", "not here"])
+@pytest.mark.parametrize(
+    "name", ["wanted", "waiting", "busy", "busy with the post", "not here", "head", "held"]
+)
 def test_no_octet_may_follow_in_a_frame(name: str) -> None:
     caught = refusal(framed(FRAMES[name][1] + b"\0"))
     assert caught.reason is Reason.FRAME_MALFORMED
@@ -107,7 +119,7 @@ def test_no_octet_may_follow_in_a_frame(name: str) -> None:
     ("body", "named"),
     [
         (b"\0", "type 0"),
-        (b"\x09", "type 9"),
+        (b"\x0b", "type 11"),
         (b"\xff", "type 255"),
         (b"\1\0<E>", "path of 0"),
         (b"\1\5" + b"420100" * 5, "path of 5"),
@@ -125,6 +137,9 @@ def test_no_octet_may_follow_in_a_frame(name: str) -> None:
         (b"\6" + NAMED[:18] + bytes(16) + bytes(4), "reference"),
         (b"\5" + NAMED + b"\xffbody" + bytes(8), "cut short"),
         (b"\5" + NAMED + b"\4b\xffdy" + bytes(8), "ascii"),
+        (b"\x09" + HEAD + b"\x40\1" + bytes(0x4001 + 9), "a view of 16385 octets"),
+        (b"\x09" + HEAD + bytes(2 + 8) + b"\x32" + bytes(50 * 32), "50 hashes"),
+        (b"\x0a" + HEAD[:-1], "cut short"),
     ],
 )
 def test_a_malformed_frame_is_refused_by_its_place_and_fault(body: bytes, named: str) -> None:

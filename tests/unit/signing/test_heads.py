@@ -103,5 +103,5 @@ def test_what_is_taken_and_what_rings() -> None:
         Verdict.FIRST, Verdict.GROWN, Verdict.RESTARTED,
     }  # fmt: skip
     assert {verdict for verdict in Verdict if verdict.alarming} == {
-        Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED,
+        Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED, Verdict.LOST,
     }  # fmt: skip
