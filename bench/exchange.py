@@ -21,6 +21,7 @@ from bench.result import AuditError, Measured, spread
 from bench.workplace import workplace
 from node.service import running
 from protocol.receipt import ReceiptType
+from signing.batch import Checking
 from signing.receipts import verify_receipt
 from signing.suites import Suite
 
@@ -103,13 +104,14 @@ def audit(pair: Pair, count: int, trust: TrustSet) -> list[Carried]:
         AuditError: it was not.
     """
     found: list[Carried] = []
+    checking = Checking()
     with reading(pair.sender) as sender, reading(pair.receiver) as receiver:
         inbox = {row[0] for row in receiver.execute("SELECT message_id FROM inbox")}
         rows = sender.execute(_SENT)
         for message_id, envelope, receipt, message_digest, body in rows:
             if message_id not in inbox or receipt is None:
                 raise AuditError(f"{message_id} is not settled at both ends")
-            stated = verify_receipt(receipt, trust).receipt
+            stated = verify_receipt(receipt, trust, checking=checking).receipt
             if stated.type is not ReceiptType.RECEIVED or stated.message_digest != message_digest:
                 raise AuditError(f"{message_id}: {stated.type.name}")
             found.append(Carried(envelope, body, _root(envelope)))

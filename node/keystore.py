@@ -84,6 +84,7 @@ class FileKeyStore:
         check_private(directory, "700")
         self._entries = {entry.key_id: entry for entry in _read_index(directory / INDEX_NAME)}
         self._keys = {entry.key_id: self._load(entry) for entry in self._entries.values()}
+        self._newest = self._find_newest()
 
     @classmethod
     def create(cls, directory: Path, passphrase: bytes | None = None) -> FileKeyStore:
@@ -141,6 +142,7 @@ class FileKeyStore:
         # New mappings instead of changed ones: readers in other threads see one or the other.
         self._keys = {**self._keys, entry.key_id: key}
         self._entries = {**self._entries, entry.key_id: entry}
+        self._newest = self._find_newest()
         return key.public
 
     def sign(self, requests: Sequence[SigningRequest]) -> list[bytes]:
@@ -154,18 +156,21 @@ class FileKeyStore:
 
     def find(self, use: KeyUse, owner: str) -> str:
         """The id of the newest key with this use and owner; KeyStoreError if there is none."""
-        found = [entry for entry in self.keys() if (entry.use, entry.owner) == (use, owner)]
-        if not found:
+        found = self._newest.get((use, owner))
+        if found is None:
             message = (
                 f"{self._directory}: no {use} key of {owner}. Make one with: run_node.py keys, "
                 "and register it in the directory."
             )
             raise KeyStoreError(message)
-        return found[-1].key_id
+        return found
 
     def keys(self) -> list[KeyEntry]:
         """What is in the store, oldest first."""
         return sorted(self._entries.values(), key=lambda entry: entry.created_ms)
+
+    def _find_newest(self) -> dict[tuple[KeyUse, str], str]:
+        return {(entry.use, entry.owner): entry.key_id for entry in self.keys()}
 
     def _key(self, key_id: str) -> PrivateKey:
         try:
