@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from protocol.envelope import MessageReference
 from protocol.errors import RefusedError
-from protocol.identifiers import is_region, is_uscc, is_uuid7, uuid_octets, uuid_text
+from protocol.identifiers import is_part_id, is_region, is_uscc, is_uuid7, uuid_octets, uuid_text
 from protocol.limits import (
     HEAD_OCTETS,
     MAX_ENVELOPE_OCTETS,
@@ -320,8 +320,12 @@ class _Cursor:
             raise ValueError(message)
         return octet == 1
 
-    def text(self) -> str:
-        return self.take(self.take(1)[0]).decode("ascii")
+    def part_id(self) -> str:
+        text = self.take(self.take(1)[0]).decode("ascii")
+        if not is_part_id(text):
+            message = "not a part id"
+            raise ValueError(message)
+        return text
 
     def path(self) -> tuple[str, ...]:
         count = self.take(1)[0]
@@ -364,7 +368,7 @@ def _read(number: int, cursor: _Cursor) -> Frame:  # noqa: C901 - one case for e
         case 2:
             frame = PartFrame(
                 cursor.reference(),
-                cursor.text(),
+                cursor.part_id(),
                 cursor.number(_U64),
                 cursor.rest(MAX_PIECE_OCTETS),
             )
@@ -373,7 +377,7 @@ def _read(number: int, cursor: _Cursor) -> Frame:  # noqa: C901 - one case for e
         case 4:
             frame = AskFrame(cursor.path(), cursor.rest(MAX_ENVELOPE_OCTETS))
         case 5:
-            frame = WantedFrame(cursor.reference(), cursor.text(), cursor.number(_U64))
+            frame = WantedFrame(cursor.reference(), cursor.part_id(), cursor.number(_U64))
         case 6:
             frame = WaitingFrame(cursor.reference(), cursor.number(_U32))
         case 7:

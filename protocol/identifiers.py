@@ -20,6 +20,7 @@ _UUID7: Final = re.compile(
     r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
 )
 _REGION: Final = re.compile(r"\A[1-9][0-9]{5}\Z")
+_PART_ID: Final = re.compile(r"\A[a-z][a-z0-9-]{0,31}\Z")
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_VALUES: Final = {character: value for value, character in enumerate(_USCC_ALPHABET)}
 _USCC_WEIGHTS: Final = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
@@ -85,6 +86,11 @@ def province_of(code: str) -> str:
 def is_region(text: str) -> bool:
     """Whether the text has the shape of a GB/T 2260 code (six ASCII digits)."""
     return _REGION.match(text) is not None
+
+
+def is_part_id(text: str) -> bool:
+    """Whether the text may name a part: a lower-case letter, then up to 31 letters, digits, -."""
+    return _PART_ID.match(text) is not None
 
 
 def uscc_check(body: str) -> str:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import schemas
-from protocol.bodies import KINDS
+from node.evidence import verify_file
+from protocol.bodies import KINDS, check_references, decode_body
+from protocol.envelope import MessageReference
+from protocol.errors import RefusedError, UnavailableError
+from protocol.frames import read_frames
+from protocol.reasons import Reason
+from routing.directory import TrustAnchor
 from signing.batch import Checking
-from signing.receipts import verify_receipt
-from signing.verify import Rules, verify_envelope
-from tests.vectors.tripwires import guarded_trust
+from signing.document import open_document
+from signing.evidence import Outcome
+from signing.receipts import concerns, verify_receipt
+from signing.suites import Suite, load_public_key
+from signing.verify import Rules, check_part, verify_envelope
+from tests.vectors.tripwires import guarded_key, guarded_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from protocol.envelope import Environment
+    from protocol.frames import Frame
     from tests.vectors.folders import Vector
 
 Result = dict[str, Any]
@@ -50,11 +62,28 @@ def envelope(vector: Vector) -> Result:
 
 
 def receipt(vector: Vector) -> Result:
-    """A receipt's layout, key and signature."""
+    """A receipt's layout, key and signature; and whether it is about the message, if one is given.
+
+    That it is not is what a node answers with receipt-unknown.
+    """
     trust = guarded_trust(vector.records, vector.stage)
-    verified = verify_receipt(vector.octets("receipt.tbr"), trust, live=True)
+    live = not vector.case.get("historic", False)
+    verified = verify_receipt(vector.octets("receipt.tbr"), trust, live=live)
+    about = vector.case.get("about")
+    if about is not None:
+        message = MessageReference(about["authority"], about["messageId"])
+        message_digest = bytes.fromhex(about["messageDigest"])
+        if not concerns(verified, message, message_digest, vector.octets("envelope.xml")):
+            raise UnavailableError(Reason.RECEIPT_UNKNOWN, "about something else")
     held = verified.receipt
-    return {"type": held.type.name.lower(), "issuer": held.issuer}
+    return {
+        "type": held.type.name.lower(),
+        "issuer": held.issuer,
+        "authority": held.reference and held.reference.authority,
+        "messageId": held.reference and held.reference.message_id,
+        "reason": held.reason and held.reason.code,
+        "detail": held.detail,
+    }
 
 
 def batch(vector: Vector) -> Result:
@@ -62,10 +91,92 @@ def batch(vector: Vector) -> Result:
     return receipt(vector) if vector.has("receipt.tbr") else envelope(vector)
 
 
+def frames(vector: Vector) -> Result:
+    """A post taken apart; binary fields in hexadecimal."""
+    return {"frames": [_told(frame) for frame in read_frames(vector.octets("frames.bin"))]}
+
+
+def _told(frame: Frame) -> Result:
+    kind = type(frame).__name__.removesuffix("Frame")
+    named = {_camel(field.name): _plain(getattr(frame, field.name)) for field in fields(frame)}
+    return {"frame": re.sub("(?<!^)([A-Z])", r"-\1", kind).lower(), **named}
+
+
+def _camel(name: str) -> str:
+    return re.sub("_([a-z])", lambda match: match[1].upper(), name)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case bytes():
+            return value.hex()
+        case tuple():
+            return list(value)
+        case MessageReference(authority, message_id):
+            return {"authority": authority, "messageId": message_id}
+        case Reason():
+            return value.code
+        case _:
+            return value
+
+
+def parts(vector: Vector) -> Result:
+    """The parts at hand, each against its line of the manifest."""
+    trust = guarded_trust(vector.records, None)
+    held_to, now_ms = rules(vector.case["environment"]), vector.instant("now")
+    verified = verify_envelope(vector.octets("envelope.xml"), held_to, trust, now_ms)
+    listed = {part.part_id: part for part in verified.envelope.parts}
+    files = sorted((vector.folder / "parts").iterdir())
+    for file in files:
+        check_part(verified, listed[file.name], file.read_bytes())
+    return {"parts": [file.name for file in files]}
+
+
+def document(vector: Vector) -> Result:
+    """A signed document by these signers."""
+    keys = [guarded_key(key, vector.stage) for key in vector.signers]
+    kind, threshold = vector.case["payloadType"], vector.case["threshold"]
+    return {
+        "payload": open_document(vector.octets("document.json"), kind, keys, threshold).decode()
+    }
+
+
+def key(vector: Vector) -> Result:
+    """A public key."""
+    return {"id": load_public_key(Suite(vector.case["suite"]), vector.octets("key.spki")).key_id}
+
+
+def body(vector: Vector) -> Result:
+    """A body, and whether what it points to is in the manifest."""
+    read = decode_body(vector.octets("body.xml"), schemas.compiled())
+    check_references(read, vector.case["parts"])
+    return {"kind": read.kind}
+
+
+def evidence(vector: Vector) -> Result:
+    """A file against an anchor from outside it; the step that refuses it is the one stated."""
+    anchor = TrustAnchor.read(vector.octets("anchor.json"))
+    kinds = {kind.name for kind in KINDS}
+    report = verify_file(vector.octets("evidence.tbev"), anchor, schemas.compiled(), kinds)
+    if report.outcome is Outcome.VALID:
+        return {"messages": len(report.proven)}
+    last = report.steps[-1]
+    assert last.name == vector.case["step"], last
+    reason = next(one for one in Reason if last.detail.startswith(f"{one.code}:"))
+    raise (RefusedError if reason.final else UnavailableError)(reason, last.detail)
+
+
 CHECKS: Final[Mapping[str, Callable[[Vector], Result]]] = {
     "wire": envelope,
     "envelope": envelope,
     "signature": envelope,
     "batch": batch,
+    "receipt": receipt,
+    "frames": frames,
+    "parts": parts,
+    "document": document,
+    "key": key,
+    "body": body,
+    "evidence": evidence,
 }
 """By group."""

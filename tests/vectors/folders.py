@@ -68,6 +68,11 @@ class Vector:
         """The registered keys."""
         return [_record(row) for row in self.case.get("keys", ())]
 
+    @cached_property
+    def signers(self) -> list[PublicKey]:
+        """Who may sign a document."""
+        return [public_key(row) for row in self.case.get("signers", ())]
+
 
 def _record(row: dict[str, Any]) -> KeyRecord:
     key = public_key(row)

@@ -32,7 +32,9 @@ def run(vector: Vector) -> Result | TongbanError:
 
 @pytest.mark.parametrize("vector", [marked(vector) for vector in VECTORS])
 def test_vector(vector: Vector, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert vector.records is not None  # keys are loaded before anything is guarded
+    # Keys are loaded before anything is guarded.
+    assert vector.records is not None
+    assert vector.signers is not None
     guard_digests(vector.stage, monkeypatch)
     outcome = run(vector)
     if isinstance(outcome, TongbanError):

@@ -140,6 +140,9 @@ def test_no_octet_may_follow_in_a_frame(name: str) -> None:
         (b"\x09" + HEAD + b"\x40\1" + bytes(0x4001 + 9), "a view of 16385 octets"),
         (b"\x09" + HEAD + bytes(2 + 8) + b"\x32" + bytes(50 * 32), "50 hashes"),
         (b"\x0a" + HEAD[:-1], "cut short"),
+        (b"\5" + NAMED + b"\0" + bytes(8), "part id"),
+        (b"\2" + NAMED + b"\5../m1" + bytes(8), "part id"),
+        (b"\2" + NAMED + b"\x21" + b"m" * 33 + bytes(8), "part id"),
     ],
 )
 def test_a_malformed_frame_is_refused_by_its_place_and_fault(body: bytes, named: str) -> None:
