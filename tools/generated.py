@@ -59,6 +59,7 @@ BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
     "reasons": spec_tables.reasons,
     "limits": spec_tables.limits,
     "kinds": spec_tables.kinds,
+    "log-leaves": spec_tables.log_leaves,
     "lifecycle-table": spec_tables.lifecycle,
     "members-items": spec_tables.items,
     "members-sheet": spec_tables.sheet,

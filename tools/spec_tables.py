@@ -26,6 +26,7 @@ from protocol.lifecycle import LIFECYCLE
 from protocol.reasons import Reason
 from routing import catalogue_document as catalogue
 from routing import payload
+from signing.log import LeafType
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -78,6 +79,21 @@ def kinds() -> list[str]:
     lines += [
         f"| `{kind.name}` | {kind.chinese} | `{kind.element}` | `{kind.schema}` |" for kind in KINDS
     ]
+    return lines
+
+
+def log_leaves() -> list[str]:
+    """The types of leaves; what each means stands under its member in the code."""
+    tree = ast.parse(inspect.getsource(LeafType))
+    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
+    texts = [
+        str(node.value.value)
+        for node in body[1:]
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    lines = ["| type | leaf |", "|---|---|"]
+    pairs = zip(LeafType, texts, strict=True)
+    lines += [f"| {kind.value} | {' '.join(text.split()).rstrip('.')} |" for kind, text in pairs]
     return lines
 
 

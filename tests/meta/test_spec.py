@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import protocol.limits
+from protocol.limits import HEAD_OCTETS
 from protocol.reasons import INTRINSIC, Reason
 from protocol.receipt import _FIXED, SUITE_NUMBERS, ReceiptType
 from signing.evidence_file import _NEXT, Record
+from signing.log import _HEAD
 from tests.unit.protocol.test_frames import FRAMES
 from tools.spec_index import (
     KEYWORD,
@@ -162,6 +164,13 @@ def test_the_layout_of_a_receipt_is_that_of_the_code() -> None:
     assert ends[-1] == _FIXED.size
     types = {int(n): word for n, word in re.findall(r"([1-3]) (\w+)", stated[1][2])}
     assert types == {kind.value: kind.name.lower() for kind in ReceiptType}
+
+
+def test_the_layout_of_a_head_is_that_of_the_code() -> None:
+    stated = rows_of("14-evidence.md", "offset", "length", "field")
+    ends = [int(offset) + int(length) for offset, length, _ in stated]
+    assert [int(row[0]) for row in stated] == [0, *ends[:-1]]
+    assert (ends[-2], ends[-1]) == (_HEAD.size, HEAD_OCTETS)
 
 
 def test_the_records_of_an_evidence_file_are_those_of_the_code() -> None:

@@ -221,6 +221,7 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("LG-2")
 def test_leaves_of_one_commit_are_one_row(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         node = stage.node(WUHAN)
