@@ -263,7 +263,7 @@ class Dispatcher:
 
     async def _post_failed(self, handed: HandOver, error: TongbanError, began_ms: int) -> None:
         """Halve the next post; what fails alone waits alone."""
-        self._errands.batch = max(1, len(handed.errands) // 2)
+        self._errands.lost(handed)
         if len(handed.errands) == 1 and self._health.failing:
             # The peer just answered a probe, and this alone it does not take.
             await self._errands.refused_alone(handed.errands[0])

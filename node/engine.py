@@ -11,6 +11,7 @@ the store too.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,6 +20,7 @@ from node.links import Links
 from node.log.heads import HeadExchange
 from node.log.sequencer import Sequencer
 from node.outgoing import Draft, Filed, Outcome, outgoing_unit
+from node.parts.sweep import Sweeper
 from node.parts.uploads import Uploads
 from node.pipeline import Pipeline
 from node.store.queries import peers_with_errands
@@ -69,6 +71,7 @@ class Engine:
         )
         self._pipeline = Pipeline(context, self._links.questions, self._hear, self._links.wake)
         self.uploads = Uploads(context)
+        self._sweeper = Sweeper(context, self._pipeline.intake, self.uploads)
         self.log = Sequencer(context, self._heads.news)
 
     @property
@@ -126,12 +129,13 @@ class Engine:
         context = self._context
         client = "" if draft.token is None else draft.token.client
         files = await self.uploads.ready(client, draft.authority, draft.materials)
-        filed = False
         try:
             outcome = await context.store.run(outgoing_unit(context, draft, files))
-            filed = isinstance(outcome, Filed) and not outcome.repeated
-        finally:
-            await self.uploads.used(files, filed=filed)
+        except Exception:
+            await self.uploads.used(files, filed=False)
+            raise
+        filed = isinstance(outcome, Filed) and not outcome.repeated
+        await self.uploads.used(files, filed=filed)
         self.log.wake()
         if isinstance(outcome, Filed):
             self._links.wake(outcome.route[min(1, len(outcome.route) - 1)])
@@ -168,13 +172,24 @@ class Engine:
         """How each peer we had work for answers, and each that we call."""
         return self._links.status()
 
+    async def prepare(self) -> None:
+        """Clear away what a crash has left; before anything is served.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE.
+        """
+        await self._sweeper.sweep_orphans()
+
     async def run(self) -> None:
         """Serve until cancelled: take up what the store still holds, then whatever comes."""
+        sweeping = asyncio.ensure_future(self._sweeper.run())
         try:
             self._links.start(await self._context.store.read(peers_with_errands))
             self.log.wake()
             await self.log.run()
         finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
             await self._links.stop()
 
 

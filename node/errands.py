@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from node.parts.supply import RESERVED_FRAMES, RESERVED_OCTETS, Supply, Word
 from node.ports import Decision, Delete, Unit, Update
 from node.posts import build_post, goes_whole, sort_said, within_reason
 from node.recording import RETRY_AFTER_MS
@@ -82,10 +84,17 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """What goes to a peer at once: the errands it serves, and its octets."""
+    """What goes to a peer at once.
+
+    Attributes:
+        errands: Those it serves.
+        octets: Of its frames.
+        unfinished: Those of which more may go before the peer says anything.
+    """
 
     errands: Sequence[Errand]
     octets: bytes
+    unfinished: Sequence[Errand] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,8 @@ class Later:
         peer: The next hop from now on, if it changes.
         standing: The message's standing from now on, if it changes.
         at_once: Due now: the peer asked for it.
+        anew: The timetable begins anew: the peer has taken something.
+        falls: How often it has lost again what it had taken: so far is the timetable at least.
     """
 
     reason: Reason | None
@@ -105,10 +116,12 @@ class Later:
     peer: str | None = None
     standing: Standing | None = None
     at_once: bool = False
+    anew: bool = False
+    falls: int = 0
 
 
 class Errands:
-    """The errands at one peer. Holds nothing but how many it dares to hand over at once.
+    """The errands at one peer. Holds nothing but how much it dares to hand over at once.
 
     Attributes:
         batch: That number: halved when a hand-over came to nothing.
@@ -136,6 +149,7 @@ class Errands:
         self._wake = wake
         self._questions = questions
         self._heads = heads
+        self._supply = Supply(context)
         self.batch = MAX_POST_MESSAGES
 
     # what is handed over
@@ -148,20 +162,46 @@ class Errands:
         due_ms = await self._context.store.read(lambda c: next_due(c, self._peer))
         return now_ms if due_ms is not None and due_ms > now_ms + LONGEST_MS else due_ms
 
-    async def build(self, room: int = MAX_POST_OCTETS) -> HandOver:
-        """What is due, as much of it as this many octets hold."""
+    async def build(self, room: int = MAX_POST_OCTETS, *, paced: bool = True) -> HandOver:
+        """What is due, as much of it as this many octets hold.
+
+        Args:
+            room: Octets.
+            paced: Others wait for the line behind the carrier, so it takes no more of large parts
+                than passes in about a second.
+        """
         along: list[Frame] = list(self._questions.take(self._peer))
         errands = [errand for errand in await self._due(room) if not await self._divert(errand)]
         now_ms = self._context.clock.now_ms()
         if errands or along or self._heads.waiting(self._peer):
             along += await self._heads.show(self._peer)
         beside = write_frames(along)
-        whole = [errand.message for errand in errands if goes_whole(errand, now_ms)]
-        parts = await self._context.store.read(lambda connection: find_parts(connection, whole))
-        taken, octets = build_post(
-            errands, parts, self._context.here, now_ms, room - len(beside), len(along)
+        whole = [errand for errand in errands if goes_whole(errand, now_ms)]
+        heavy = await self._supply.wanting(whole)
+        apart = {id(one.errand) for one in heavy}
+        light = [errand for errand in errands if id(errand) not in apart]
+        rows = [errand.message for errand in whole if id(errand) not in apart]
+        parts = await self._context.store.read(lambda connection: find_parts(connection, rows))
+        room -= len(beside)
+        octets, frames = (RESERVED_OCTETS, RESERVED_FRAMES) if heavy else (0, 0)
+        build = partial(build_post, light, parts, self._context.here, now_ms)
+        taken, small = build(room - octets, len(along) + frames)
+        if heavy and light and not taken:
+            # Small parts may be many: then the large ones wait for once.
+            taken, small = build(room, len(along))
+        pieces = await self._supply.hand_over(heavy, room - len(small), now_ms, paced=paced)
+        for errand in pieces.stuck:
+            await self._later(errand, Later(Reason.STORE_UNAVAILABLE))
+        return HandOver(
+            [*taken, *pieces.errands],
+            b"".join((small, *pieces.octets, beside)),
+            pieces.unfinished,
         )
-        return HandOver(taken, octets + beside)
+
+    def lost(self, handed: HandOver) -> None:
+        """A hand-over came to nothing: the next one is smaller."""
+        self.batch = max(1, len(handed.errands) // 2)
+        self._supply.lost()
 
     async def _due(self, room: int = MAX_POST_OCTETS) -> list[Errand]:
         now_ms = self._context.clock.now_ms()
@@ -182,10 +222,12 @@ class Errands:
 
     async def lease(self, handed: HandOver, timetable: Timetable) -> None:
         """Put off what is handed over until the peer answers or the lease ends (EX-22)."""
-        if not handed.errands:
+        more = {id(errand) for errand in handed.unfinished}
+        errands = [errand for errand in handed.errands if id(errand) not in more]
+        if not errands:
             return
-        locks = frozenset(message_lock(errand.message.reference) for errand in handed.errands)
-        unit = Unit(lambda c: self._decide_lease(c, handed.errands, timetable), locks)
+        locks = frozenset(message_lock(errand.message.reference) for errand in errands)
+        unit = Unit(lambda c: self._decide_lease(c, errands, timetable), locks)
         await self._context.store.run(unit)
 
     def _decide_lease(
@@ -278,6 +320,7 @@ class Errands:
             self._context.checking(self._peer),
         )
         said = await self._context.workers.run(lambda: sort_said(frames, trust, checking))
+        self._supply.heard(self._context.clock.now_ms())
         for trouble in said.dropped:
             _log.warning("not believed", peer=self._peer, dropped=trouble)
         return said
@@ -321,13 +364,17 @@ class Errands:
         receipts = said.receipts_for(errand.message)
         if receipts:
             await self._settle(errand, receipts)
-        else:
-            await self._later(errand, self._read_hint(errand, hint))
+            return
+        wanted = said.wanted.get(errand.message.reference)
+        later = self._read_wanted(errand, wanted) if wanted else self._read_hint(errand, hint)
+        if later is not None:
+            await self._later(errand, later)
 
     async def _settle(self, errand: Errand, receipts: Sequence[VerifiedReceipt]) -> None:
         """Let the receipts take effect; an errand none of them served waits on."""
         effects = await self._take_effect(errand.message, receipts)
         if Effect.SETTLED in effects:
+            self._supply.forget(errand.message.reference)
             return
         if Effect.CUSTODY not in effects:
             await self._later(errand, self._elsewhere(errand, Reason.NO_ROUTE))
@@ -358,12 +405,6 @@ class Errands:
                 return Later(reason, min(after_ms, DELIVERY.cap_ms))
             case WaitingFrame():
                 return Later(None)
-            case WantedFrame():
-                # It does not have the message at all, whatever a forwarder said before.
-                expired = errand.message.expires_ms <= self._context.clock.now_ms()
-                standing = Standing.IN_DOUBT if expired else Standing.QUEUED
-                first = errand.message.standing != standing
-                return Later(Reason.PART_MISSING, standing=standing, at_once=first)
             case NotHereFrame(_, reason):
                 return self._elsewhere(errand, reason)
             case _ if errand.attempts + errand.handed >= PATIENCE:
@@ -371,6 +412,24 @@ class Errands:
                 return self._elsewhere(errand, Reason.PEER_UNREACHABLE)
             case _:
                 return Later(None)
+
+    def _read_wanted(self, errand: Errand, wanted: Sequence[WantedFrame]) -> Later | None:
+        """It has not got the message, or not all of it; None if the rest is on its way (UP-8)."""
+        # Whatever a forwarder said before.
+        expired = errand.message.expires_ms <= self._context.clock.now_ms()
+        standing = Standing.IN_DOUBT if expired else Standing.QUEUED
+        word = self._supply.note(errand.message.reference, wanted)
+        if word is Word.UNDER_WAY:
+            return None
+        more = word is Word.MORE
+        first = errand.message.standing != standing
+        return Later(
+            Reason.PART_MISSING,
+            standing=standing,
+            at_once=first or more,
+            anew=more,
+            falls=self._supply.falls(errand.message.reference),
+        )
 
     async def _receipt_passed(self, errand: Errand, hint: Hint | None) -> None:
         """Upstream has the receipt, unless it says it is busy with it."""
@@ -427,6 +486,7 @@ class Errands:
         )
         moved = await self._context.store.run(unit)
         if moved is not None:
+            self._supply.forget(errand.message.reference)
             self._wake(moved)
 
     def _decide_later(
@@ -437,7 +497,7 @@ class Errands:
             # Settled or moved meanwhile.
             return Decision(lambda _signatures: ([], None))
         now_ms = self._context.clock.now_ms()
-        attempts = waiting.attempts + 1
+        attempts = 1 if later.anew else max(waiting.attempts + 1, later.falls)
         row = errand.message
         asking = not goes_whole(errand, now_ms) and errand.purpose == DELIVER
         timetable = ASK if asking else DELIVERY

@@ -193,7 +193,7 @@ class FerryLink:
     async def _write_files(self) -> None:
         for _ in range(_MOST_AT_ONCE):
             answers = b"".join(answer for answer, _ in self._owed)
-            handed = await self._errands.build(MAX_POST_OCTETS - len(answers))
+            handed = await self._errands.build(MAX_POST_OCTETS - len(answers), paced=False)
             octets = answers + handed.octets
             now_ms = self._context.clock.now_ms()
             if octets or self._sent_ms is None or now_ms - self._sent_ms >= self._pulse_ms:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -90,7 +90,7 @@ class Pipeline:
         self._questions = questions
         self._hear = hear
         self._wake = wake
-        self._intake = Intake(context)
+        self.intake: Final = Intake(context)
         self._recorder = Recorder(context)
 
     # 1 receive
@@ -142,7 +142,7 @@ class Pipeline:
         if failure is not None:
             _log.warning("not taken", peer=peer, message=reference.message_id, reason=failure.code)
             return [NotHereFrame(reference, failure)]
-        async with self._intake.alone(reference):
+        async with self.intake.alone(reference):
             arrival = await self._complete(Arrival(verified, path), parts)
             return (await self._admit(arrival))[:most]
 
@@ -160,7 +160,7 @@ class Pipeline:
         try:
             _check_listed(verified, frames)
             pieces = {name: frames[name] for name in frames if name in names}
-            large = await self._intake.take(verified, pieces) if names else Large()
+            large = await self.intake.take(verified, pieces) if names else Large()
             arrival = replace(arrival, large=large)
             parts = {
                 part.part_id: _small(verified, part, frames[part.part_id])
@@ -246,7 +246,7 @@ class Pipeline:
         )
         for peer in admission.wake:
             self._wake(peer)
-        await self._intake.drop(admission.dropped)
+        await self.intake.drop(admission.dropped)
         return list(admission.answers)
 
     # questions

@@ -114,6 +114,13 @@ def build_post(
     return taken, b"".join(pieces)
 
 
+def post_with_pieces(
+    errand: Errand, parts: Mapping[str, bytes], pieces: Sequence[PartFrame], here: str
+) -> bytes:
+    """The octets that carry pieces of a message: its envelope, these small parts, the pieces."""
+    return write_frames([*_frames(errand, parts, here, 0), *pieces])
+
+
 def _frames(errand: Errand, parts: Mapping[str, bytes], here: str, now_ms: int) -> list[Frame]:
     row = errand.message
     if errand.purpose == RECEIPT:
@@ -157,6 +164,7 @@ class Said:
         receipts: Verified, by the message they name.
         nameless: Verified refusals of octets that were never authenticated.
         hints: The other frames, by the message they name; None is about all of it.
+        wanted: All that is wanted of a message.
         unchecked: Messages whose receipt could not be checked now, and why.
         dropped: What was not believed, for the log.
     """
@@ -164,6 +172,7 @@ class Said:
     receipts: dict[MessageReference, list[VerifiedReceipt]] = field(default_factory=dict)
     nameless: list[VerifiedReceipt] = field(default_factory=list)
     hints: dict[MessageReference | None, Hint] = field(default_factory=dict)
+    wanted: dict[MessageReference, list[WantedFrame]] = field(default_factory=dict)
     unchecked: dict[MessageReference, Reason] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
 
@@ -204,7 +213,10 @@ def sort_said(frames: Iterable[Frame], trust: TrustSet, checking: Checking) -> S
         match frame:
             case ReceiptFrame(octets):
                 _sort_receipt(octets, trust, checking, said)
-            case BusyFrame() | WaitingFrame() | WantedFrame() | NotHereFrame() | KeptFrame():
+            case WantedFrame():
+                said.hints[frame.reference] = frame
+                said.wanted.setdefault(frame.reference, []).append(frame)
+            case BusyFrame() | WaitingFrame() | NotHereFrame() | KeptFrame():
                 said.hints[frame.reference] = frame
             case HeadFrame() | HeldFrame():
                 pass

@@ -163,6 +163,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             posts=config.limits.posts, posts_per_peer=config.limits.posts_per_peer
         )
         listener = PeerListener(engine.exchange, identity, pins(directory, here), limits, engine)
+        await engine.prepare()
         work = asyncio.create_task(engine.run())
         stack.push_async_callback(_cancelled, work)
         stack.push_async_callback(listener.stop)

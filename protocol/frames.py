@@ -185,48 +185,51 @@ def write_frames(frames: Iterable[Frame]) -> bytes:
     """The octets of a post or an answer."""
     pieces: list[bytes] = []
     for frame in frames:
-        number, octets = _write(frame)
-        pieces.append(_HEAD.pack(number, len(octets)))
-        pieces.append(octets)
+        number, fields, octets = _write(frame)
+        pieces += (_HEAD.pack(number, len(fields) + len(octets)), fields, octets)
     return b"".join(pieces)
 
 
 def frame_size(frame: Frame) -> int:
     """Octets this frame takes in a post."""
-    return _HEAD.size + len(_write(frame)[1])
+    _, fields, octets = _write(frame)
+    return _HEAD.size + len(fields) + len(octets)
 
 
-def _write(frame: Frame) -> tuple[int, bytes]:  # noqa: C901 - one case for each type
+def _write(frame: Frame) -> tuple[int, bytes, bytes]:  # noqa: C901 - one case for each type
+    """Its type, its fields, and the octets it carries, which may be many: not copied here."""
+    octets = b""
     match frame:
         case EnvelopeFrame(path, octets):
-            written = 1, _write_path(path) + octets
+            number, fields = 1, _write_path(path)
         case PartFrame(reference, part_id, offset, octets):
             place = _write_text(part_id) + _U64.pack(offset)
-            written = 2, _write_reference(reference) + place + octets
+            number, fields = 2, _write_reference(reference) + place
         case ReceiptFrame(octets):
-            written = 3, octets
+            number, fields = 3, b""
         case AskFrame(path, octets):
-            written = 4, _write_path(path) + octets
+            number, fields = 4, _write_path(path)
         case WantedFrame(reference, part_id, offset):
             place = _write_text(part_id) + _U64.pack(offset)
-            written = 5, _write_reference(reference) + place
+            number, fields = 5, _write_reference(reference) + place
         case WaitingFrame(reference, expected):
-            written = 6, _write_reference(reference) + _U32.pack(expected)
+            number, fields = 6, _write_reference(reference) + _U32.pack(expected)
         case BusyFrame(reference, reason, after_ms):
             about = b"\x00" if reference is None else b"\x01" + _write_reference(reference)
-            written = 7, about + _U16.pack(reason.number) + _U32.pack(after_ms)
+            number, fields = 7, about + _U16.pack(reason.number) + _U32.pack(after_ms)
         case NotHereFrame(reference, reason):
-            written = 8, _write_reference(reference) + _U16.pack(reason.number)
+            number, fields = 8, _write_reference(reference) + _U16.pack(reason.number)
         case KeptFrame(reference):
-            written = 14, _write_reference(reference)
+            number, fields = 14, _write_reference(reference)
         case HeadFrame(octets, view, first, path):
             growth = _U64.pack(first) + bytes([len(path)]) + b"".join(path)
-            written = 9, octets + _U16.pack(len(view)) + view + growth
+            number, fields = 9, octets + _U16.pack(len(view)) + view + growth
+            octets = b""
         case HeldFrame(octets):
-            written = 10, octets
+            number, fields = 10, b""
         case _:  # pragma: no cover
             assert_never(frame)
-    return written
+    return number, fields, octets
 
 
 def _write_path(path: tuple[str, ...]) -> bytes:
@@ -261,8 +264,8 @@ def read_frames(octets: bytes) -> list[Frame]:
     return frames
 
 
-def _split(octets: bytes) -> Iterator[tuple[int, bytes]]:
-    place = 0
+def _split(octets: bytes) -> Iterator[tuple[int, memoryview]]:
+    view, place = memoryview(octets), 0
     while place < len(octets):
         if place + _HEAD.size > len(octets):
             raise RefusedError(Reason.FRAME_MALFORMED, f"cut short at octet {place}")
@@ -270,14 +273,14 @@ def _split(octets: bytes) -> Iterator[tuple[int, bytes]]:
         place += _HEAD.size
         if place + length > len(octets):
             raise RefusedError(Reason.FRAME_MALFORMED, f"cut short in the frame at octet {place}")
-        yield number, octets[place : place + length]
+        yield number, view[place : place + length]
         place += length
 
 
 class _Cursor:
     """Reads one frame's octets from front to back; every reader raises ValueError."""
 
-    def __init__(self, octets: bytes) -> None:
+    def __init__(self, octets: memoryview) -> None:
         self._octets = octets
         self._place = 0
 
@@ -287,7 +290,7 @@ class _Cursor:
             message = "cut short"
             raise ValueError(message)
         self._place += length
-        return piece
+        return bytes(piece)
 
     def number(self, form: struct.Struct) -> int:
         return int(form.unpack(self.take(form.size))[0])
@@ -298,7 +301,7 @@ class _Cursor:
             message = f"{len(piece)} octets, at most {limit}"
             raise ValueError(message)
         self._place = len(self._octets)
-        return piece
+        return bytes(piece)
 
     def end(self) -> None:
         if self._place != len(self._octets):

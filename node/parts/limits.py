@@ -32,6 +32,7 @@ class PartLimits:
         large: All large parts of one message.
         piece: One frame of a large part.
         post: Pieces in one post.
+        ahead: Pieces of one message under way where answers take long.
         peer_parts: Parts one peer may have under way.
         peer_octets: Their octets.
         octets: Those of all peers.
@@ -49,6 +50,7 @@ class PartLimits:
     large: int = MAX_LARGE_OCTETS
     piece: int = MAX_PIECE_OCTETS
     post: int = MAX_POST_OCTETS - MIB
+    ahead: int = 64 * MIB
     peer_parts: int = 256
     peer_octets: int = 16 * GIB
     octets: int = 64 * GIB

@@ -187,7 +187,7 @@ class Uploads:
         try:
             for name, material in materials.items():
                 files[name] = await self._ready(client, material, suite)
-        except BaseException:
+        except Exception:
             await self.used(files, filed=False)
             raise
         return files

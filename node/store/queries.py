@@ -71,6 +71,11 @@ class MessageRow:
         """The row's primary key."""
         return message_key(self.reference, Role(self.role))
 
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """The same, to look it up by."""
+        return self.authority, self.message_id, self.role
+
 
 @dataclass(frozen=True, slots=True)
 class Errand:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from node.cases import Side
 from node.outgoing import Draft, Filed, Token
+from node.parts.files import Material as Film
 from node.ports import Decision, Unit, Update
 from node.store import schema
 from node.store.queries import find_case
@@ -29,6 +30,7 @@ from protocol.bodies import (
     CaseSupplement,
     Delivery,
     Field,
+    Material,
     Problem,
     Proof,
     Remedy,
@@ -37,6 +39,7 @@ from protocol.envelope import Address
 from protocol.errors import UnavailableError
 from protocol.lifecycle import CaseState
 from tests.samples import CLERK, OFFICER, WIDOW
+from tests.sim.little import KIB, scan
 from tests.unit.routing.provinces import uscc
 
 if TYPE_CHECKING:
@@ -98,6 +101,8 @@ class Clerk:
         self.filed: list[Filed] = []
 
     async def file(self, implementation: Implementation, handling_node: str, number: int) -> None:
+        # Every other one has a film with it, too large to travel whole.
+        films = {"film": Film("video/mp4", scan(number * KIB, number))} if number % 2 else {}
         body = CaseSubmit(
             salt=SALT,
             actor=CLERK,
@@ -107,10 +112,12 @@ class Clerk:
             basis=Basis(kind="residence", region=implementation.entry.region),
             applicant=WIDOW,
             delivery=Delivery(method="window"),
+            materials=tuple(Material(name, "录像", "electronic", "B", 1, name) for name in films),
         )
         draft = Draft(
             uscc(self._node.node_id),
             body,
+            materials=films,
             recipient=Address(handling_node, implementation.authority),
             token=token("clerk", f"{self._node.node_id}-{number}"),
         )

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from node.cases import CaseView, Side
 from node.store import schema
-from node.store.queries import MessageRow, Role, queue_lengths
+from node.store.queries import MessageRow, Role, StoredBlob, find_blobs, queue_lengths
 from protocol.lifecycle import CaseState
 from protocol.proof import Batched
 from protocol.receipt import ReceiptType, read_receipt
@@ -46,6 +46,7 @@ class Findings:
     batched: int = 0
     cases: int = 0
     terminal: int = 0
+    large: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
@@ -67,18 +68,21 @@ class Holdings:
     cases: list[CaseView]
     inbox: list[tuple[str, str]]
     queue: dict[str, int]
+    large: dict[tuple[str, str, str], dict[str, StoredBlob]]
 
 
 def read_holdings(connection: Connection) -> Holdings:
     inbox = schema.inbox
+    messages = [MessageRow(*row) for row in connection.execute(select(schema.message))]
     return Holdings(
-        [MessageRow(*row) for row in connection.execute(select(schema.message))],
+        messages,
         [CaseView(*row) for row in connection.execute(select(schema.case))],
         [
             (row.authority, row.message_id)
             for row in connection.execute(select(inbox.c.authority, inbox.c.message_id))
         ],
         queue_lengths(connection),
+        find_blobs(connection, messages),
     )
 
 
@@ -105,6 +109,7 @@ async def audit(nodes: Mapping[str, SimNode], trust: TrustSet, filed: Iterable[s
             if row.role != Role.IN:
                 _check_sent(node_id, row, arrived, trust, findings)
     findings.doubled += [f"{entry} {n} times" for entry, n in deliveries.items() if n > 1]
+    _check_large(nodes, held, findings)
     _check_cases(held, list(filed), findings)
     if findings.clean:
         findings.unlogged = await audit_logs(nodes, trust)
@@ -136,6 +141,26 @@ def _check_sent(
     )
     if not honest:
         findings.unproven.append(name)
+
+
+def _check_large(
+    nodes: Mapping[str, SimNode], held: Mapping[str, Holdings], findings: Findings
+) -> None:
+    """Every large part that left is there, octet by octet; no disk holds what no row names."""
+    for node_id, holdings in held.items():
+        sealed = nodes[node_id].disk.sealed
+        named = {blob.name for blobs in holdings.large.values() for blob in blobs.values()}
+        findings.lost += [f"{node_id}: blob {name} is gone" for name in named - sealed.keys()]
+        for row in holdings.messages:
+            if row.role != Role.OUT or row.standing != Standing.RECEIVED:
+                continue
+            there = held[row.to_node].large.get((row.authority, row.message_id, "in"), {})
+            for part_id, blob in holdings.large.get(row.name, {}).items():
+                findings.large += 1
+                copy = there.get(part_id)
+                disk = nodes[row.to_node].disk.sealed
+                if copy is None or disk.get(copy.name) != sealed.get(blob.name):
+                    findings.lost.append(f"{node_id}: {part_id} of {row.message_id}")
 
 
 def _check_cases(held: Mapping[str, Holdings], filed: list[str], findings: Findings) -> None:

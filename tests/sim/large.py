@@ -1,47 +1,26 @@
-"""Large parts that are small: limits a thousandth of the real ones, messages to try them with."""
+"""Messages with large parts, presented and carried by hand, and what becomes of them."""
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from node.parts.limits import PartLimits
 from node.store import schema
 from node.store.queries import Role, find_blobs, find_message
 from protocol.frames import EnvelopeFrame, PartFrame, WantedFrame, read_frames, write_frames
 from tests.sim.craft import Message, sign
+from tests.sim.little import KIB, LIMITS
 from tests.sim.peers import SAMPLE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.ports import Blobs
+    from protocol.envelope import MessageReference
     from protocol.frames import Frame
     from tests.sim.craft import Signed
     from tests.sim.peers import DrivenNode
-
-KIB: Final = 1024
-LIMITS: Final = PartLimits(
-    inline=2 * KIB,
-    part=64 * KIB,
-    large=96 * KIB,
-    piece=KIB,
-    post=8 * KIB,
-    peer_parts=8,
-    peer_octets=96 * KIB,
-    octets=256 * KIB,
-    mismatches=3,
-    rest_ms=600_000,
-    idle_ms=24 * 3600_000,
-    forwarded_ms=7 * 24 * 3600_000,
-)
-
-
-def scan(size: int, seed: int = 0) -> bytes:
-    """Octets that no two offsets share."""
-    return random.Random(f"{size} {seed}").randbytes(size)
 
 
 def message(origin: str, destination: str, number: int = 1, /, **files: bytes) -> Signed:
@@ -97,11 +76,13 @@ def transfers(connection: Connection) -> dict[str, int]:
     return {row.part_id: row.size for row in rows}
 
 
-async def stored(node: DrivenNode, signed: Signed, role: Role = Role.IN) -> dict[str, bytes]:
+async def stored(
+    node: DrivenNode, reference: MessageReference, role: Role = Role.IN
+) -> dict[str, bytes]:
     """The large parts of a message on record, as its node would hand them out."""
 
     def query(connection: Connection) -> dict[str, tuple[str, int]]:
-        row = find_message(connection, signed.reference, role)
+        row = find_message(connection, reference, role)
         assert row is not None
         found = find_blobs(connection, [row])
         held = found.get((row.authority, row.message_id, row.role), {})

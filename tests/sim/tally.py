@@ -10,6 +10,7 @@ COUNTED: Final = (
     "seeds",
     "cases",
     "messages",
+    "large",
     "batched",
     "crashes",
     "faults",

@@ -21,6 +21,7 @@ from tests.sim.agents import Clerk, Officer
 from tests.sim.audit import Findings, audit
 from tests.sim.federation import EZHOU, HUB, HUNAN, RULES, WUHAN, XIANGYANG, YUEYANG, make_sample
 from tests.sim.gates import CLEAR, FOUL, Gates
+from tests.sim.little import LIMITS
 from tests.sim.loop import run_virtual
 from tests.sim.tally import TALLY
 from tests.sim.weather import FAIR, STORM, Network
@@ -74,6 +75,7 @@ async def live_through(
         nodes[node_id] = SimNode(
             *(node_id, folder, sample.keyrings[node_id], RULES, sample.federation, dice),
             skew_ms=skew_ms,
+            parts=LIMITS,
             gates=gates,
         )
         nodes[node_id].start(network)
@@ -139,6 +141,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(seed: int, carriers: str, tmp_p
         seeds=1,
         cases=findings.cases,
         messages=findings.messages,
+        large=findings.large,
         batched=findings.batched,
         crashes=crashes,
         faults=faults.total(),

@@ -154,7 +154,7 @@ class SimNode:
         )
         ferries = {} if self._gates is None else self._gates.ferries(context)
         self.engine = Engine(context, SimTransport(self.node_id, network), ferries=ferries)
-        self.belongs(asyncio.ensure_future(self.engine.run()))
+        self.belongs(asyncio.ensure_future(_serve(self.engine)))
 
     def belongs(self, task: asyncio.Future[Any]) -> None:
         """This task dies with the node."""
@@ -185,3 +185,8 @@ class SimNode:
     async def read(self, query: Callable[[Connection], T]) -> T:
         assert self.store is not None
         return await self.store.read(query)
+
+
+async def _serve(engine: Engine) -> None:
+    await engine.prepare()
+    await engine.run()

@@ -16,19 +16,17 @@ from protocol.receipt import ReceiptType
 from tests.sim.craft import Message, only, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG
 from tests.sim.large import (
-    KIB,
-    LIMITS,
     carrying,
     last,
     message,
     piece,
     pieces,
     presented,
-    scan,
     stored,
     transfers,
     wanted,
 )
+from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.peers import SAMPLE, play
 from tests.unit.routing.provinces import uscc
 
@@ -67,7 +65,7 @@ def test_it_is_asked_for_once_the_message_would_be_taken_and_recorded_when_whole
         assert wanted(await post(WUHAN, carrying(signed, *rest))) == {"body": 0}
         receipt = receipt_in(await post(WUHAN, presented(signed)))
         assert receipt.type is ReceiptType.RECEIVED
-        assert await stored(node, signed) == {"film": film, "plan": plan}
+        assert await stored(node, signed.reference) == {"film": film, "plan": plan}
         assert await node.read(transfers) == {}
         assert len(node.disk.sealed) == 2
 
@@ -108,7 +106,7 @@ def test_what_does_not_begin_where_the_disk_ends_is_passed_over(tmp_path: Path) 
         assert wanted(await node.engine.exchange(WUHAN, across)) == {"film": 3 * KIB}
         whole = last(signed, *pieces(signed, "film", 3 * KIB, 6 * KIB))
         assert receipt_in(await node.engine.exchange(WUHAN, whole)).type is ReceiptType.RECEIVED
-        assert await stored(node, signed) == {"film": signed.parts["film"]}
+        assert await stored(node, signed.reference) == {"film": signed.parts["film"]}
 
     play(tmp_path, scene)
 
@@ -137,7 +135,7 @@ def test_what_lies_outside_its_part_is_refused_and_nothing_is_lost(tmp_path: Pat
         rest = pieces(signed, "film", 2 * KIB, 3 * KIB)
         await post(WUHAN, carrying(signed, piece(signed, "film", KIB)))
         assert receipt_in(await post(WUHAN, last(signed, *rest))).type is ReceiptType.RECEIVED
-        assert await stored(node, signed) == {"film": signed.parts["film"]}
+        assert await stored(node, signed.reference) == {"film": signed.parts["film"]}
 
     play(tmp_path, scene)
 
@@ -232,7 +230,7 @@ def test_a_part_that_came_wrong_is_asked_for_again_a_few_times_and_never_refused
         await sleep(LIMITS.rest_ms / 1000 + 1)
         right = last(honest, *pieces(honest, "film", 0, 3 * KIB))
         assert receipt_in(await post(WUHAN, right)).type is ReceiptType.RECEIVED
-        assert await stored(node, honest) == {"film": honest.parts["film"]}
+        assert await stored(node, honest.reference) == {"film": honest.parts["film"]}
 
     play(tmp_path, scene)
 
@@ -339,7 +337,7 @@ def test_a_hub_has_custody_only_of_what_is_whole_on_its_disk(tmp_path: Path) -> 
         whole = last(signed, *pieces(signed, "film", KIB, 5 * KIB))
         assert receipt_in(await post(WUHAN, whole)).type is ReceiptType.CUSTODY
         assert await hub.read(queue_lengths) == {XIANGYANG: 1}
-        assert await stored(hub, signed, Role.TRANSIT) == {"film": signed.parts["film"]}
+        assert await stored(hub, signed.reference, Role.TRANSIT) == {"film": signed.parts["film"]}
         assert receipt_in(await post(WUHAN, presented(signed))).type is ReceiptType.CUSTODY
 
     play(tmp_path, scene)
@@ -363,7 +361,7 @@ def test_two_contents_under_one_id_do_not_share_a_file(tmp_path: Path) -> None:
         assert receipt_in(await post(WUHAN, whole)).type is ReceiptType.RECEIVED
         refused = receipt_in(await post(WUHAN, presented(other)))
         assert refused.reason is Reason.MESSAGE_ID_REUSED
-        assert await stored(node, one) == {"film": one.parts["film"]}
+        assert await stored(node, one.reference) == {"film": one.parts["film"]}
 
     play(tmp_path, scene)
 
@@ -377,6 +375,6 @@ def test_the_same_pieces_at_the_same_time_are_taken_once(tmp_path: Path) -> None
         answers = await gather(*(node.engine.exchange(WUHAN, whole) for _ in range(5)))
         assert len(set(answers)) == 1
         assert receipt_in(answers[0]).type is ReceiptType.RECEIVED
-        assert await stored(node, signed) == {"film": signed.parts["film"]}
+        assert await stored(node, signed.reference) == {"film": signed.parts["film"]}
 
     play(tmp_path, scene)

@@ -19,7 +19,7 @@ from protocol.errors import RefusedError, UnavailableError
 from protocol.reasons import Reason
 from signing.suites import Suite, digest
 from tests.sim.federation import EZHOU, WUHAN
-from tests.sim.large import KIB, LIMITS, scan
+from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.peers import operator, play, submission
 
 if TYPE_CHECKING:
