@@ -32,7 +32,9 @@ _NUMBERS: Final = count()
 _DEBIAN: Final = "/usr/lib/postgresql"
 VERSIONS: Final = ("debian", "16", "18")
 _START_S: Final = 60
+_ROOM: Final = 2 << 30
 _SETTINGS: Final = {
+    "dynamic_shared_memory_type": "mmap",  # goes with the folder
     "listen_addresses": "",
     "max_connections": "50",
     "shared_buffers": "16MB",
@@ -63,22 +65,31 @@ def _person() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
+def _quickest() -> str:
+    """Where to keep a server: in memory, if there is room for several."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is made safely
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
+    return str(memory) if roomy and os.access(memory, os.W_OK) else tempfile.gettempdir()
+
+
 class Server:
     """One server with its data; may be stopped, killed and started again."""
 
-    def __init__(self, version: str, **settings: str) -> None:
-        """Make it and start it; `settings` as in postgresql.conf."""
-        self._folder = Path(tempfile.mkdtemp(prefix="tb-pg-"))
-        self._programs = self._within_reach(programs(version))
+    def __init__(self, version: str, *initdb: str, **settings: str) -> None:
+        """Make it and start it; `initdb` are options of that, `settings` as in postgresql.conf."""
+        self._folder = Path(tempfile.mkdtemp(prefix="tb-pg-", dir=_quickest()))
         self._settings = _SETTINGS | {"unix_socket_directories": str(self._folder)} | settings
         self._said: deque[str] = deque(maxlen=200)
         self._emptied: Address | None = None
+        self._copy: Path | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._programs = self._within_reach(programs(version))
         if _person():
             os.chown(self._folder, _person()["user"], _person()["group"])
         try:
             options = "-A trust -U node -E UTF8 --locale=C --no-sync --no-instructions"
             subprocess.run(
-                [self._programs / "initdb", "-D", self._folder / "data", *options.split()],
+                [self._programs / "initdb", "-D", self._folder / "data", *options.split(), *initdb],
                 check=True,
                 stdout=subprocess.PIPE,
                 cwd=self._folder,
@@ -93,14 +104,15 @@ class Server:
         """Start it, and wait until it serves; `settings` are for this time."""
         options = [f"--{name}={value}" for name, value in (self._settings | settings).items()]
         command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), *options]
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, cwd=self._folder, **_person()
         )
         serves = Event()
-        self._listener = Thread(target=self._listen, args=(self._process, serves), daemon=True)
+        self._process = process
+        self._listener = Thread(target=self._listen, args=(process, serves), daemon=True)
         self._listener.start()
         assert serves.wait(_START_S), self._said
-        assert self._process.poll() is None, self._said
+        assert process.poll() is None, self._said
 
     def _listen(self, process: subprocess.Popen[str], serves: Event) -> None:
         """Take what it says, so that it never waits for a reader."""
@@ -114,15 +126,19 @@ class Server:
 
     def stop(self) -> None:
         """Stop it in order; sessions are ended."""
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait()
-        self._listener.join()
+        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """SIGKILL to all of it, at once."""
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
+        while how is signal.SIGKILL and (found := self.processes()):
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, how)
         self._process.wait()
         self._listener.join()
 
@@ -132,21 +148,44 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
+    def limit_files(self, octets: int | None) -> None:
+        """How large a file may become: a disk that is full, or has room again."""
+        limit = "unlimited" if octets is None else str(octets)
+        for pid in self.processes():
+            # Only a process of the same person may do that.
+            subprocess.run(
+                ["prlimit", f"--pid={pid}", f"--fsize={limit}:"], check=True, **_person()
+            )
+
+    def require_password(self, role: str) -> None:
+        """From now on this role has to say it."""
+        rules = self._folder / "data/pg_hba.conf"
+        rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
+        self.admin("SELECT pg_reload_conf()")
+
     def processes(self) -> list[int]:
-        """The first one and its children."""
-        first = int((self._folder / "data/postmaster.pid").read_text().split()[0])
-        return [first, *(pid for pid in _pids() if _parent(pid) == first)]
+        """All of it that lives."""
+        return [pid for pid in _pids() if _folder_of(pid) == str(self._folder / "data")]
 
     def remove(self) -> None:
-        """End it and leave nothing behind."""
-        with suppress(RuntimeError, OSError):
+        """End it and leave nothing behind, in the system's shared memory neither."""
+        if self._process is not None:
             self.freeze(frozen=False)
-            self.kill()
-        shutil.rmtree(self._folder)
+            self._end(signal.SIGQUIT)
+        for folder in (self._folder, self._copy):
+            if folder is not None:
+                shutil.rmtree(folder)
 
     def admin(self, statement: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
         """Run a statement as the server's administrator."""
         return self.ask(self.address("postgres"), statement, *parameters)
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting for all sessions, and wait until new ones have it."""
+        self.admin(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.admin("SELECT pg_reload_conf()")
+        while self.admin(f"SHOW {name}") != [(value,)]:
+            pass
 
     @staticmethod
     def ask(address: Address, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -179,9 +218,10 @@ class Server:
             subprocess.run([folder / "postgres", "--version"], check=True, stdout=subprocess.PIPE,
                            cwd="/", **_person())  # fmt: skip
         except PermissionError:
-            shutil.copytree(folder.parent, self._folder / "programs")
-            self._folder.chmod(0o755)
-            return self._folder / "programs/bin"
+            self._copy = Path(tempfile.mkdtemp(prefix="tb-pg-"))
+            self._copy.chmod(0o755)
+            shutil.copytree(folder.parent, self._copy, dirs_exist_ok=True)
+            return self._copy / "bin"
         return folder
 
 
@@ -208,7 +248,7 @@ def _pids() -> Iterator[int]:
     return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
 
 
-def _parent(pid: int) -> int | None:
+def _folder_of(pid: int) -> str | None:
     with suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return str(Path(f"/proc/{pid}/cwd").readlink())
     return None

@@ -22,107 +22,51 @@ shape are one statement over arrays, a single row is a plain statement (docs/dec
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
-from sqlalchemy import (
-    Connection,
-    Engine,
-    NullPool,
-    QueuePool,
-    create_engine,
-)
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from node.ports import Update
 from node.store.database import READERS, AwayError
 from node.store.migrations import prepare
+from node.store.postgres_session import Session, at_fault, check_server, said, take_lock
 from node.store.query import translated
 from node.store.statements import row_statement, set_statement
 from protocol.errors import LocalUseError, UnavailableError
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from psycopg.abc import PQGen
     from psycopg.errors import Diagnostic
 
     from node.store.address import Address
     from node.store.merge import Batch, Shape
 
-RV = TypeVar("RV")
-
 BUSY_MS: Final = 5_000  # how long to wait for another process that writes
 PATIENCE_MS: Final = 30_000  # how long to wait for any answer of the server
-OLDEST: Final = 15  # major version
-
-_LOCK: Final = 0x746F6E67  # of this program, among all advisory locks of the database
-_CONNECT_S: Final = 5
-_PREPARED: Final = 500  # statements a session keeps ready; there are about as many shapes
 
 _TROUBLE: Final = (DBAPIError, psycopg.Error, OSError)  # with a server, or the way to it
-# Classes of SQLSTATE that mean a statement or its values were wrong; everything else is the server.
-_OUR_FAULT: Final = frozenset({"0A", "21", "22", "23", "25", "42", "54"})
-_NOT_OUR_FAULT: Final = frozenset({"25P03", "25P04", "42501"})  # idle too long; no privilege
-
+_READ_ONLY: Final = "25006"  # SQLSTATE
 _WRITER: Final = (
     # Every statement names its rows by primary key. A plan made while a table was small would
-    # read all of it, for as long as the session keeps the plan.
+    # read all of it, until the server next looks how large it is.
+    "SET jit = off",
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
 )
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RAISE_EPOCH: Final = (
     "INSERT INTO meta (name, value) VALUES ('writer_epoch', '1') ON CONFLICT (name) "
     "DO UPDATE SET value = (meta.value::bigint + 1)::text RETURNING value"
 )
 _EPOCH: Final = "SELECT 1 FROM meta WHERE name = 'writer_epoch' AND value = %s"
-_HOLDER: Final = """
-    SELECT a.application_name, a.pid, coalesce(host(a.client_addr), 'this machine'),
-           to_char(a.backend_start, 'YYYY-MM-DD HH24:MI TZ'), coalesce(a.wait_event, a.state)
-    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = 0
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-_MUST_BE: Final[Mapping[str, tuple[str, ...]]] = {
-    "synchronous_commit": ("on", "remote_apply"),
-    "fsync": ("on",),
-    "full_page_writes": ("on",),
-}
-
-
-class _Session(psycopg.Connection[Any]):
-    """A connection that is given up when it does not answer.
-
-    What is executed on it directly comes in binary form: octets as they are, not in hexadecimal.
-    """
-
-    patience_s: float = PATIENCE_MS / 1000
-
-    def execute(
-        self,
-        query: Any,  # noqa: ANN401 - as psycopg has it
-        params: Any = None,  # noqa: ANN401
-        *,
-        prepare: bool | None = None,
-        binary: bool = True,
-    ) -> psycopg.Cursor[Any]:
-        """See `psycopg.Connection.execute`."""
-        return super().execute(query, params, prepare=prepare, binary=binary)
-
-    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """See `psycopg.Connection.wait`: what takes longer than our patience is an error."""
-        try:
-            return super().wait(gen, interval, self.patience_s if timeout is None else timeout)
-        except psycopg.OperationalError:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                self.close()  # its answer may still come, and nobody would know to what
-            raise
 
 
 class PostgresDatabase:
@@ -155,20 +99,18 @@ class PostgresDatabase:
         self._statements: dict[tuple[Shape, bool], str] = {}
         self._warnings: list[str] = []
         self._epoch = ""
-        self._prepared = False
         self._closed = False
         self._writers = _source(self._connect_writer, NullPool)
-        sizes = {"pool_size": READERS + 1, "max_overflow": -1}
-        self._readers = _source(self._connect_reader, QueuePool, **sizes)
+        self._deciders = _source(self._connect_reader, NullPool)
+        self._readers = _source(self._connect_reader, QueuePool, pool_size=READERS, max_overflow=-1)
         self._writer: Connection | None = None
         self._decider: Connection | None = None
         try:
             self._writer = self._open_writer()
         except (AwayError, *_TROUBLE) as error:
             self.close()
-            raise UnavailableError(
-                Reason.STORE_UNAVAILABLE, f"{self.name}: {_said(error)}"
-            ) from error
+            text = f"{self.name}: {said(error)}"
+            raise UnavailableError(Reason.STORE_UNAVAILABLE, text) from None
         except BaseException:
             self.close()
             raise
@@ -189,19 +131,21 @@ class PostgresDatabase:
         if self._closed:
             raise AwayError("closed")
         try:
-            if self._writer is None or _driver(self._writer).closed:
+            if self._writer is None or _driver(self._writer).ended:
                 self._drop_writer()
                 self._writer = self._open_writer()
-            if self._decider is None or self._decider.closed or self._decider.invalidated:
-                self._decider = self._readers.connect()
+            if self._decider is None or _lost(self._decider):
+                self._drop_decider()
+                self._decider = self._deciders.connect()
         except _TROUBLE as error:
-            raise AwayError(_said(error)) from None
+            raise AwayError(said(error)) from None
         return self._decider
 
     def write(self, batches: Sequence[Batch]) -> None:
         """See `Database.write`."""
         writer, decider = self._writer, self._decider
-        if decider is None or decider.closed or decider.invalidated:
+        if decider is None or _lost(decider):
+            self._drop_decider()
             raise LocalUseError("a unit of work ended the writer's transaction")
         if writer is None:
             raise AwayError("no transaction")
@@ -212,15 +156,17 @@ class PostgresDatabase:
                 self._require_epoch(driver.execute(_EPOCH, [self._epoch]))
                 return
             with driver.pipeline():
-                driver.execute("BEGIN")
+                driver.execute(_BEGIN)
                 epoch = driver.execute(f"{_EPOCH} FOR UPDATE", [self._epoch])
                 written = [self._send(driver, batch) for batch in batches]
             self._require_epoch(epoch)
         except psycopg.Error as error:
-            if error.sqlstate == "25006":  # the server became a standby
-                self._drop_writer()
-                raise AwayError(_said(error)) from None
-            raise translated(error, writer) from error
+            if at_fault(error) and error.sqlstate != _READ_ONLY:
+                raise translated(error, writer) from error
+            if error.sqlstate == _READ_ONLY:
+                self._drop_writer()  # it is a standby now; another server may be the one to write
+            # Nothing was written. To try the units one by one would only wait as often.
+            raise AwayError(said(error)) from None
         for batch, cursor in zip(batches, written, strict=True):
             # A primary key matches one row at most, so the sum tells whether one is missing.
             table, operation = batch.shape.table, batch.shape.operation
@@ -239,7 +185,7 @@ class PostgresDatabase:
             done = driver.execute("COMMIT").statusmessage
         except psycopg.Error as error:
             self._drop_writer()
-            raise AwayError(_said(error)) from None
+            raise AwayError(said(error)) from None
         if done != "COMMIT" or self._warnings:
             self._drop_writer()
             raise AwayError("; ".join(self._warnings) or f"the commit was a {done}")
@@ -265,16 +211,7 @@ class PostgresDatabase:
 
     def explained(self, error: DBAPIError) -> tuple[bool, str]:
         """See `Database.explained`."""
-        cause = error.orig
-        if not isinstance(cause, psycopg.Error):
-            return True, type(cause).__name__
-        state = cause.sqlstate
-        if state is None:
-            kinds = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-            ours = isinstance(cause, kinds)
-            return ours, type(cause).__name__ if ours else _said(cause)
-        ours = state[:2] in _OUR_FAULT and state not in _NOT_OUR_FAULT
-        return ours, _place(state, cause.diag) if ours else _said(cause)
+        return at_fault(error.orig), said(error)
 
     # --- housekeeping is the server's own
 
@@ -290,25 +227,22 @@ class PostgresDatabase:
         """See `Database.close`."""
         self._closed = True
         self._drop_writer()
-        if self._decider is not None:
-            self._decider.close()
-            self._decider = None
+        self._drop_decider()
         self._readers.dispose()
 
     # --- inside the transaction
 
-    def _send(self, driver: _Session, batch: Batch) -> psycopg.Cursor[Any]:
+    def _send(self, driver: Session, batch: Batch) -> psycopg.Cursor[Any]:
         several = len(batch.parameters) > 1
         statement = self._statements.get((batch.shape, several))
         if statement is None:
             write = set_statement if several else row_statement
             statement = write(batch.shape, self._writers.dialect)
             self._statements[batch.shape, several] = statement
-        if several:
-            return driver.execute(
-                statement, [list(column) for column in zip(*batch.parameters, strict=True)]
-            )
-        return driver.execute(statement, batch.parameters[0])
+        if not several:
+            return driver.execute(statement, batch.parameters[0])
+        arrays = [list(column) for column in zip(*batch.parameters, strict=True)]
+        return driver.execute(statement, arrays)
 
     def _require_epoch(self, cursor: psycopg.Cursor[Any]) -> None:
         if cursor.rowcount != 1:
@@ -322,13 +256,11 @@ class PostgresDatabase:
         connection = self._writers.connect()
         try:
             driver = _driver(connection)
-            self._check_server(driver)
-            self._lock(driver)
-            if not self._prepared:
-                driver.execute("BEGIN")
-                prepare(connection, self.name)
-                driver.execute("COMMIT")
-                self._prepared = True
+            check_server(driver, durable=self._durable)
+            take_lock(driver)
+            driver.execute(_BEGIN)
+            prepare(connection, self.name)
+            driver.execute("COMMIT")
             # One kind of integer: or each mixture of sizes would be a statement to prepare.
             driver.adapters.register_dumper(int, Int8BinaryDumper)
             (self._epoch,) = driver.execute(_RAISE_EPOCH).fetchone() or ("",)
@@ -337,85 +269,33 @@ class PostgresDatabase:
             raise
         return connection
 
-    def _lock(self, driver: _Session) -> None:
-        try:
-            driver.execute("SELECT pg_advisory_lock(%s::int, 0)", [_LOCK])
-        except psycopg.errors.LockNotAvailable:
-            holder = driver.execute(_HOLDER, [_LOCK]).fetchone()
-            if holder is None:
-                raise
-            program, pid, address, since, doing = holder
-            raise AwayError(
-                f"another process writes to it: {program}, session {pid} from {address} since "
-                f"{since} ({doing}): stop that node first; if its machine is gone, wait until the "
-                f"server notices, or: SELECT pg_terminate_backend({pid})"
-            ) from None
-
-    def _check_server(self, driver: _Session) -> None:
-        version = driver.info.server_version // 10_000
-        if version < OLDEST:
-            raise AwayError(f"PostgreSQL {version}; it has to be {OLDEST} or newer")
-        encoding, bytewise = driver.execute(
-            "SELECT current_setting('server_encoding'), 'Z' < 'a'"
-        ).fetchone() or ("", False)
-        if encoding != "UTF8" or not bytewise:
-            raise AwayError(
-                "the database has to be in UTF-8 and sort by code points (an update of the "
-                "system's collations would break its indexes): CREATE DATABASE … TEMPLATE "
-                "template0 ENCODING 'UTF8' LOCALE 'C'"
-            )
-        if not self._durable:
-            return
-        for setting, allowed in _MUST_BE.items():
-            (found,) = driver.execute("SELECT current_setting(%s)", [setting]).fetchone() or ("",)
-            if found not in allowed:
-                raise AwayError(
-                    f"{setting} is {found}: a power cut would lose what was acknowledged; set it "
-                    f"to {allowed[0]} (postgresql.conf, ALTER DATABASE or ALTER ROLE) and reload"
-                )
-            if setting == "synchronous_commit":
-                driver.execute(f"SET synchronous_commit = {found}")  # whatever a reload brings
-
-    def _connect_writer(self) -> _Session:
-        session = self._connect("write")
+    def _connect_writer(self) -> Session:
+        session = Session.open(self._address, "write", self._patience_ms)
         for statement in (f"SET lock_timeout = {self._busy_ms}", *_WRITER):
             session.execute(statement)
         session.add_notice_handler(self._note)
         return session
 
-    def _connect_reader(self) -> _Session:
-        session = self._connect("read")
+    def _connect_reader(self) -> Session:
+        session = Session.open(self._address, "read", self._patience_ms)
         session.execute("SET default_transaction_read_only = on")
         return session
 
-    def _connect(self, purpose: str) -> _Session:
-        session = _Session.connect(
-            self._address.conninfo(),
-            autocommit=True,  # transactions are ours, in SQL
-            application_name=f"tongban {purpose} {socket.gethostname()}:{os.getpid()}",
-            client_encoding="UTF8",
-        )
-        session.patience_s = self._patience_ms / 1000
-        session.prepared_max = _PREPARED
-        session.execute(f"SET statement_timeout = {self._patience_ms}")
-        session.execute(f"SET idle_in_transaction_session_timeout = {2 * self._patience_ms}")
-        return session
-
     def _reader(self) -> Connection:
-        """A reading session with its snapshot open; one that the server has ended meanwhile goes.
+        """A reading session with its snapshot open; one that the server ended meanwhile goes.
 
         Raises:
             DBAPIError: it cannot be read now.
         """
         connection = self._readers.connect()
         try:
-            connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.exec_driver_sql(_SNAPSHOT)
         except DBAPIError as error:
             connection.close()
             if not error.connection_invalidated:
                 raise
             connection = self._readers.connect()
-            connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.exec_driver_sql(_SNAPSHOT)
         return connection
 
     def _drop_writer(self) -> None:
@@ -425,12 +305,18 @@ class PostgresDatabase:
                 _driver(writer).close()
                 writer.close()
 
+    def _drop_decider(self) -> None:
+        if self._decider is not None:
+            decider, self._decider = self._decider, None
+            with contextlib.suppress(psycopg.Error, SQLAlchemyError):
+                decider.close()
+
     def _note(self, notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":
             self._warnings.append(notice.message_primary or "a warning")
 
 
-def _source(connect: Callable[[], _Session], pool: type, **sizes: int) -> Engine:
+def _source(connect: Callable[[], Session], pool: type, **sizes: int) -> Engine:
     return create_engine(
         "postgresql+psycopg://",
         creator=connect,
@@ -442,17 +328,9 @@ def _source(connect: Callable[[], _Session], pool: type, **sizes: int) -> Engine
     )
 
 
-def _driver(connection: Connection) -> _Session:
-    return cast("_Session", connection.connection.dbapi_connection)
+def _driver(connection: Connection) -> Session:
+    return cast("Session", connection.connection.dbapi_connection)
 
 
-def _said(error: BaseException | None) -> str:
-    """What the server or the driver said, in one line."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(cause).split())
-
-
-def _place(state: str, diag: Diagnostic) -> str:
-    """Where a value or statement was wrong; the server's own words may quote the values."""
-    parts = (diag.table_name, diag.column_name, diag.constraint_name)
-    return f"SQLSTATE {state}: {', '.join(part for part in parts if part) or 'statement'}"
+def _lost(connection: Connection) -> bool:
+    return connection.closed or connection.invalidated or _driver(connection).ended
