@@ -22,7 +22,7 @@ inside a frame are ``u8 length | ASCII``; node ids are 6, authorities 18, messag
 
 The first four and `receipt` present something; the others answer what was presented. Both may stand
 in a post and in its answer: a post may also answer what the last answer handed out, and an answer
-may also hand out what waits for the caller, if the caller asked for it (EX-10, PU-1). A `head` is
+may also hand out what waits for the caller, if the caller asked for it (EX-20, PU-1). A `head` is
 shown with the growth since a head the peer holds: the log had `first` leaves then, and the hashes
 are the proof that it grew into this one (RFC 9162 §2.1.4); `first` is 0 if the peer holds none.
 Type 11 is reserved for asking for such a proof.
@@ -136,7 +136,7 @@ class NotHereFrame:
 
 @dataclass(frozen=True, slots=True)
 class KeptFrame:
-    """The receipt about this message that the peer passed on is on disk here (EX-11)."""
+    """The receipt about this message that the peer passed on is on disk here (EX-21)."""
 
     reference: MessageReference
 

@@ -44,8 +44,16 @@ FOUL = GateWeather(lose=0.15, double=0.15, cut=0.15, delay_ms=8_000)
 class Gates:
     """All ferried links of a simulation, their folders and what moves between them."""
 
-    def __init__(self, folder: Path, dice: random.Random, *links: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dice: random.Random,
+        *links: tuple[str, str],
+        round_trip_ms: int = ROUND_TRIP_MS,
+    ) -> None:
         self.weather = CLEAR
+        self.carried = 0
+        self._round_trip_ms = round_trip_ms
         self.faults: Counter[str] = Counter()
         self._folder = folder
         self._dice = dice
@@ -68,7 +76,7 @@ class Gates:
         for link in self._links:
             if context.here in link:
                 (peer,) = set(link) - {context.here}
-                terms = FerryTerms(peer, ROUND_TRIP_MS, MAX_FILE_OCTETS)
+                terms = FerryTerms(peer, self._round_trip_ms, MAX_FILE_OCTETS)
                 folders = self.folders(context.here, peer)
                 found[peer] = Ferry(context, terms, folders, self._inline)
         return found
@@ -89,6 +97,7 @@ class Gates:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
 
     async def _serve(self, origin: str, target: str) -> None:
         source, sink = self.folders(origin, target).out, self.folders(target, origin).into
@@ -99,6 +108,7 @@ class Gates:
                 for path in sorted(source.glob("[!.]*")):
                     octets = path.read_bytes()
                     path.unlink()
+                    self.carried += 1
                     task = asyncio.ensure_future(self._pass(octets, sink))
                     moving.add(task)
                     task.add_done_callback(moving.discard)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.context import Federation
+    from node.links import Pull
     from node.outgoing import Draft, Outcome
     from node.parts.limits import PartLimits
     from node.store.queries import MessageRow
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from protocol.frames import Frame
     from signing.keys import KeyStore
     from signing.verify import Rules
+    from tests.sim.gates import Gates
 
 Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 Caller: TypeAlias = Callable[[bytes, int], Awaitable[bytes]]
@@ -107,6 +109,8 @@ class DrivenNode:
         skew_ms: int = 0,
         parts: PartLimits = PART_LIMITS,
         effort: Effort | None = None,
+        pull: Pull = "auto",
+        gates: Gates | None = None,
     ) -> None:
         keys = keys or SAMPLE.keyrings[node_id]
         self.node_id = node_id
@@ -129,7 +133,8 @@ class DrivenNode:
             parts=parts,
             effort=effort or Effort(),
         )
-        self.engine = Engine(self.context, self)
+        ferries = {} if gates is None else gates.ferries(self.context)
+        self.engine = Engine(self.context, self, pull=pull, ferries=ferries)
         self._task: asyncio.Future[None] | None = None
 
     async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:

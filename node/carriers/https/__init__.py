@@ -6,7 +6,7 @@ certificate says (node/tls.py) and nothing else.
 
 from __future__ import annotations
 
-from node.carriers.https.listener import Exchange, ListenerLimits, PeerListener
+from node.carriers.https.listener import Exchange, ListenerLimits, PeerListener, WaitingRoom
 from node.carriers.https.transport import Endpoint, HttpsTransport, TransportLimits
 from node.carriers.https.wire import EXCHANGE_PATH
 
@@ -18,4 +18,5 @@ __all__ = [
     "ListenerLimits",
     "PeerListener",
     "TransportLimits",
+    "WaitingRoom",
 ]

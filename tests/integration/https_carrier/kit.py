@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-    from node.carriers.https import Exchange
+    from node.carriers.https import Exchange, WaitingRoom
 
 WUHAN, XIANGYANG, EZHOU = "420100", "420600", "420700"
 DEADLINE_S = 60
@@ -55,9 +55,13 @@ class Engine:
 
 @contextlib.asynccontextmanager
 async def listening(
-    exchange: Exchange, identity: TlsIdentity, peers: dict[str, bytes], **limits: int
+    exchange: Exchange,
+    identity: TlsIdentity,
+    peers: dict[str, bytes],
+    *room: WaitingRoom,
+    **limits: int,
 ) -> AsyncIterator[PeerListener]:
-    listener = PeerListener(exchange, identity, peers, ListenerLimits(**limits))
+    listener = PeerListener(exchange, identity, peers, ListenerLimits(**limits), *room)
     await listener.start("127.0.0.1", 0)
     try:
         yield listener
