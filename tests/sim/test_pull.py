@@ -16,6 +16,8 @@ from protocol.errors import UnavailableError
 from protocol.frames import (
     BusyFrame,
     EnvelopeFrame,
+    HeadFrame,
+    HeldFrame,
     KeptFrame,
     NotHereFrame,
     ReceiptFrame,
@@ -52,8 +54,9 @@ def pair(stage: Stage) -> tuple[DrivenNode, DrivenNode]:
 
 
 async def fetch(hub: DrivenNode, said: bytes = b"", wait_ms: int = 0) -> list[Frame]:
-    """A call of Xiangyang, made by hand."""
-    return read_frames(await call(hub.engine, XIANGYANG, said, wait_ms))
+    """A call of Xiangyang, made by hand; what is about logs is left out."""
+    answer = read_frames(await call(hub.engine, XIANGYANG, said, wait_ms))
+    return [frame for frame in answer if not isinstance(frame, HeadFrame | HeldFrame)]
 
 
 def _places(connection: Connection) -> list[Any]:
