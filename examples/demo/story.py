@@ -94,15 +94,13 @@ AT_ONCE: Final = Pace(between=0.02, desk=0.02, down=0.5)
 
 def filings(federation: Federation) -> list[Filing]:
     """The applications that can be filed with the nodes that are there."""
-    plan, sites = federation.plan, federation.sites
-    found = []
-    for application in _applications(federation):
-        handled_by = application.leads_to
-        item_there = application.window.node in sites and (
-            handled_by is None or plan.node_of(handled_by).id in sites
-        )
-        if item_there:
-            found.append(application)
+    served = {authority.uscc for _, authority in federation.plan.authorities()}
+    found = [
+        application
+        for application in _applications(federation)
+        if application.window.node in federation.sites
+        and (application.leads_to is None or application.leads_to in served)
+    ]
     found.sort(key=lambda application: application.id in _WHILE_DOWN)
     return [
         Filing(number, application, _TALES[application.id], application.id in _WHILE_DOWN)
