@@ -195,7 +195,7 @@ def test_after_a_cut_it_goes_on_where_the_disk_of_the_receiver_is(tmp_path: Path
     play(tmp_path, scene)
 
 
-@pytest.mark.spec("UP-8")
+@pytest.mark.spec("UP-8", "UP-11")
 def test_a_peer_that_wants_the_same_for_ever_is_not_fed_for_ever(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         (near,) = standing_at(stage, WUHAN)
@@ -240,7 +240,7 @@ def test_a_peer_that_wants_what_there_is_not_gets_the_message_and_no_more(
     play(tmp_path, scene)
 
 
-@pytest.mark.spec("UP-6")
+@pytest.mark.spec("PA-2", "UP-6")
 def test_a_hub_that_spoils_a_part_cannot_end_the_message(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         near, far = standing_at(stage, WUHAN, EZHOU)

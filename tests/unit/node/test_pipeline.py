@@ -321,6 +321,7 @@ def test_a_question_before_expiry_is_answered_with_send_it(at: Any) -> None:
     at(EZHOU, scene)
 
 
+@pytest.mark.spec("PA-1", "PA-2", "PA-3")
 def test_a_missing_or_damaged_part_is_asked_for_never_refused(at: Any) -> None:
     async def scene(node: SimNode) -> None:
         message = ping(files={"m1": b"%PDF scan"})

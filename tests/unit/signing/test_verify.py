@@ -446,6 +446,7 @@ def test_the_addressee_is_for_the_caller_to_check() -> None:
     assert elsewhere.header.message_id == message_id(5)
 
 
+@pytest.mark.spec("PA-4")
 @pytest.mark.parametrize("suite", Suite, ids=str)
 def test_a_part_is_held_against_the_manifest(suite: Suite) -> None:
     keys = keys_of(NODES, suite)
