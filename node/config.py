@@ -31,10 +31,12 @@ from node.toml_text import line_of, toml_value
 from protocol.errors import LocalUseError
 from protocol.identifiers import is_region
 from protocol.limits import (
+    DEFAULT_GRACE_MS,
     DEFAULT_LIFETIME_MS,
     GIB,
     KIB,
     MAX_FERRY_FILES,
+    MAX_GRACE_MS,
     MAX_LARGE_OCTETS,
     MAX_LIFETIME_MS,
     MAX_POST_MESSAGES,
@@ -211,17 +213,41 @@ class TrustSection(_Table):
     anchor: Annotated[
         FilePath,
         Key(
-            "信任锚：节点目录与事项目录的签发公钥",
-            "keys that may sign the two below",
+            "信任锚：各省根文件的摘要，须由人带来",
+            "the digest of each province's root, brought by hand",
             "anchor.json",
         ),
     ]
     directories: Annotated[
-        FilePaths, Key("节点目录文件", "signed directories of nodes", ("directory.json",))
+        FilePaths,
+        Key(
+            "各省的根、节点目录、吊销与时效声明",
+            "each province's roots, directory, revocations, freshness",
+            ("directories",),
+        ),
     ]
     catalogue: Annotated[
-        FilePaths, Key("事项目录文件", "signed catalogues of service items", ("catalogue.json",))
+        FilePaths, Key("事项目录文件", "signed catalogues of service items", ("catalogue",))
     ]
+
+    memory: Annotated[
+        FilePath,
+        Field(validate_default=True),
+        Key(
+            "记住已采用的版本，防止回退",
+            "remembers the versions accepted, so that none goes back",
+            "trust-memory.json",
+        ),
+    ] = Path("trust-memory.json")
+    grace_days: Annotated[
+        int,
+        Field(ge=0, le=MAX_GRACE_MS // _DAY_MS),
+        Key(
+            "时效过期后，已知密钥继续使用的天数",
+            "days that known keys go on after freshness expired",
+            DEFAULT_GRACE_MS // _DAY_MS,
+        ),
+    ] = DEFAULT_GRACE_MS // _DAY_MS
 
 
 class KeysSection(_Table):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from node.effort import Effort
 from node.parts.limits import PartLimits
 from node.workers import InlineWorkers
+from protocol.identifiers import province_of
 from protocol.limits import DEFAULT_LIFETIME_MS
+from routing.directory import Standing
 from signing.keys import KeyUse
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from signing.batch import Checking
     from signing.keys import KeyStore
     from signing.suites import PublicKey
+    from signing.trust import TrustSet
     from signing.verify import Rules
 
 
@@ -66,6 +69,19 @@ class NodeContext:
     def checking(self, peer: str) -> Checking:
         """What checking signatures that this peer presents may use, now."""
         return self.effort.checking(peer, self.clock.now_ms())
+
+    def trust(self) -> TrustSet:
+        """The keys that are believed now; none while our own province's directory is stale."""
+        directory, now_ms = self.federation.directory, self.clock.now_ms()
+        if directory.standing(province_of(self.here), now_ms) is Standing.STALE:
+            return replace(directory.trust, withheld=frozenset(directory.provinces))
+        return directory.trust_at(now_ms)
+
+    def holds_back(self, node: str) -> bool:
+        """Whether what waits for a node has to wait for a fresher directory (DI-12)."""
+        directory, now_ms = self.federation.directory, self.clock.now_ms()
+        concerned = {province_of(node), province_of(self.here)}
+        return any(directory.standing(row, now_ms) is Standing.STALE for row in concerned)
 
     def receipt_key(self) -> PublicKey:
         """The key this node signs its receipts with."""

@@ -153,6 +153,8 @@ class Dispatcher:
 
     async def hand_out(self, room: int) -> bytes:
         """What waits for the peer, for the answer to its call; leased to it (EX-22)."""
+        if self._context.holds_back(self._peer):
+            return b""
         handed = await self._errands.build(room)
         await self._errands.lease(handed, LEASE)
         return handed.octets
@@ -206,6 +208,8 @@ class Dispatcher:
         if not self._dialled():
             if not self._health.failing:
                 await self._away()
+            return None
+        if self._context.holds_back(self._peer):
             return None
         if not self._health.failing:
             return await self._errands.next_due_ms()

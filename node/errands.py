@@ -315,10 +315,7 @@ class Errands:
         return list({tuple(errand.key.values()): errand for errand in errands}.values())
 
     async def _sort(self, frames: Iterable[Frame]) -> Said:
-        trust, checking = (
-            self._context.federation.directory.trust,
-            self._context.checking(self._peer),
-        )
+        trust, checking = self._context.trust(), self._context.checking(self._peer)
         said = await self._context.workers.run(lambda: sort_said(frames, trust, checking))
         self._supply.heard(self._context.clock.now_ms())
         for trouble in said.dropped:

@@ -22,7 +22,8 @@ from protocol.errors import RefusedError, UnavailableError
 from protocol.identifiers import province_of
 from protocol.reasons import Reason
 from protocol.receipt import read_receipt
-from routing.directory import Directory, TrustAnchor, open_directory
+from routing.directory import Directory
+from routing.directory_province import open_provinces
 from signing.evidence import (
     About,
     MessageEvidence,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from node.context import NodeContext
     from protocol.envelope import Environment
+    from routing.directory_roles import TrustAnchor
     from signing.trust import TrustSet
 
 
@@ -88,7 +90,7 @@ def verify_file(
     """Check an evidence file against a trust anchor from outside it; see `signing.evidence`."""
 
     def open_trust(documents: Sequence[bytes], environment: Environment) -> TrustSet:
-        directory = Directory.merge(open_directory(octets, anchor) for octets in documents)
+        directory = Directory.merge(open_provinces(documents, anchor))
         if directory.environment != environment:
             detail = f"directories of {directory.environment}, the file says {environment}"
             raise RefusedError(Reason.ENVIRONMENT_MISMATCH, detail)
@@ -165,9 +167,10 @@ def _write(context: NodeContext, subject: Subject, subject_id: str, rows: list[_
     )
     concerned = {province_of(node) for node in (context.here, *_nodes(rows))}
     documents = [
-        document.octets
-        for prefix, document in context.federation.directory.documents.items()
+        octets
+        for prefix, province in context.federation.directory.provinces.items()
         if prefix in concerned
+        for octets in province.octets()
     ]
     return write_evidence(about, documents, [evidence for _, evidence in rows], context.keys)
 

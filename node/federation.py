@@ -1,28 +1,33 @@
 """The signed data a node believes, read from its files: directories, items, sheets (信任数据).
 
-A path of `[trust]` names a file or a folder; of a folder, every ``*.json`` in it counts. What is in
-a catalogue file its signed type says: a province's items or an authority's sheet.
+What a file is its signed type says. Per province that the trust anchor pins, its documents are
+taken as one consistent set with the items it names, or not at all, and only forward from what was
+accepted before (node/trust_memory.py).
 
-* A directory or an items document that does not hold stops the start; at a reload everything stays
-  as it was. A sheet that does not hold is left out with a warning (or stays in its last version):
-  one authority's mistake must not stop everybody.
-* Nothing goes back to an older version, and no version gets other content (`accept_newer`).
+* The own province's set that does not hold stops the start; at a reload everything stays as it was.
+  Another province's is left out with an error, or stays in its last version: its mistake, or its
+  malice, must not stop us. So with a sheet: one authority's mistake must not stop everybody.
 * This node has to be in the directory with the certificate and the receipt key it really has:
   else its peers could not believe a word.
 """
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from node.config import ConfigError, Problem
 from node.context import Federation
+from node.documents import DocumentFile, files_in, read_document, set_of
+from node.trust_memory import TrustMemory, read_memory, remembering, write_memory
 from protocol.errors import RefusedError, UnavailableError
+from protocol.identifiers import province_of
+from protocol.reasons import Reason
 from routing.catalogue import (
+    ITEMS_TYPE,
     SHEET_TYPE,
     Catalogue,
     ItemsDocument,
@@ -30,20 +35,34 @@ from routing.catalogue import (
     open_items,
     open_sheet,
 )
-from routing.directory import Directory, DirectoryDocument, TrustAnchor, open_directory
-from routing.payload import accept_newer
+from routing.directory import Directory, Standing
+from routing.directory_memory import admit, remember
+from routing.directory_province import Province, open_province
+from routing.directory_roles import TrustAnchor
+from routing.payload import accept_newer, digest_of, require_forward
 from signing.keys import KeyStoreError, KeyUse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from node.config import Config
     from node.ports import Clock
     from node.tls import TlsIdentity
+    from routing.directory_memory import Accepted
+    from routing.directory_roles import AnchorEntry
     from signing.keys import KeyStore
 
+_DAY_MS: Final = 24 * 3600 * 1000
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One province as it is in force: its set, and the items the set names."""
+
+    province: Province
+    items: ItemsDocument | None
 
 
 class Trust:
@@ -55,91 +74,169 @@ class Trust:
         self._identity = identity
         self._keys = keys
         self._clock = clock
-        self._directories: dict[str, DirectoryDocument] = {}
-        self._items: dict[str, ItemsDocument] = {}
+        self._own = province_of(config.node.id)
+        self._held: dict[str, Held] = {}
         self._sheets: dict[str, SheetDocument] = {}
 
     def load(self) -> Federation:
         """Read all files again.
 
         Raises:
-            ConfigError: a file is missing or does not hold, or the directory knows this node
-                otherwise than it is; nothing has changed.
-            KeyStoreError: this node has no receipt key.
-            UnavailableError: SUITE_UNAVAILABLE: it could not be checked; nothing has changed.
+            ConfigError: a file is missing or broken, our own province's set does not hold, or its
+                directory knows this node otherwise than it is; nothing has changed.
+            KeyStoreError: this node has no receipt key, or its memory cannot be written.
+            UnavailableError: STALE_DIRECTORY, CLOCK_SKEW or SUITE_UNAVAILABLE: it could not be
+                checked; nothing has changed.
         """
-        anchor_file = self._trust.anchor
-        with _telling(anchor_file):
-            anchor = TrustAnchor.read(_read(anchor_file))
-        directories = dict(self._directories)
-        for path in _files(self._trust.directories):
-            with _telling(path):
-                document = open_directory(_read(path), anchor)
-                prefix = document.payload.prefix
-                directories[prefix] = accept_newer(directories.get(prefix), document)
-        if not directories:
-            what, remedy = "no directory in it", "take it from its publisher: directory install"
-            raise ConfigError([Problem(self._trust.directories[0], None, what, remedy)])
-        with _telling(self._trust.directories[0]):
-            directory = Directory.merge(directories.values())
-        self._check_self(directory)
-        items, sheets = dict(self._items), dict(self._sheets)
-        for path in _files(self._trust.catalogue):
-            octets = _read(path)
-            if _signed_type(octets) == SHEET_TYPE:
-                _take_sheet(path, octets, directory, sheets)
-                continue
-            with _telling(path):
-                published = open_items(octets, anchor)
-                prefix = published.payload.prefix
-                items[prefix] = accept_newer(items.get(prefix), published)
-        with _telling(self._trust.catalogue[0]):
-            catalogue = Catalogue.merge(items.values(), sheets.values(), directory)
-        for aside in catalogue.set_aside:
-            _log.warning(
-                "implementation set aside",
-                authority=aside.authority,
-                code=aside.code,
-                why=aside.problem,
-            )
-        self._directories, self._items, self._sheets = directories, items, sheets
+        with remembering(self._trust.memory):
+            memory = read_memory(self._trust.memory)
+            files = self._read_files()
+            held = self._take_provinces(files, memory)
+            grace_ms = self._trust.grace_days * _DAY_MS
+            with _telling(self._trust.directories[0]):
+                directory = Directory.merge((row.province for row in held.values()), grace_ms)
+            self._check_self(directory)
+            sheets = self._take_sheets(files, directory, memory)
+            items = [row.items for row in held.values() if row.items is not None]
+            with _telling(self._trust.catalogue[0]):
+                catalogue = Catalogue.merge(items, sheets.values(), directory)
+            for aside in catalogue.set_aside:
+                _log.warning(
+                    "implementation set aside",
+                    authority=aside.authority,
+                    code=aside.code,
+                    why=aside.problem,
+                )
+            _remember(self._trust.memory, memory, held, sheets)
+            self._held, self._sheets = held, sheets
         return Federation(directory, catalogue)
+
+    def _read_files(self) -> list[DocumentFile]:
+        found: list[DocumentFile] = []
+        for path in files_in((*self._trust.directories, *self._trust.catalogue)):
+            with _telling(path):
+                found.append(read_document(path, _read(path)))
+        return found
+
+    def _take_provinces(
+        self, files: Sequence[DocumentFile], memory: TrustMemory
+    ) -> dict[str, Held]:
+        """Every pinned province as its files have it, or else as it was."""
+        with _telling(self._trust.anchor):
+            anchor = TrustAnchor.read(_read(self._trust.anchor))
+            anchor.entry(self._own)
+        held = dict(self._held)
+        for pin in anchor.anchors:
+            own = pin.prefix == self._own
+            try:
+                held[pin.prefix] = self._take(pin, files, memory)
+            except RefusedError as error:
+                if own:
+                    raise self._problem(error) from error
+                _log.error("province left out", prefix=pin.prefix, why=str(error))
+            except UnavailableError as error:
+                if own:
+                    raise
+                _log.error("province left out", prefix=pin.prefix, why=str(error))
+        for prefix in sorted(
+            {row.prefix for row in files} - {row.prefix for row in anchor.anchors}
+        ):
+            _log.warning("not pinned by the trust anchor; its files are left out", prefix=prefix)
+        return held
+
+    def _take(self, pin: AnchorEntry, files: Sequence[DocumentFile], memory: TrustMemory) -> Held:
+        known = memory.provinces.get(pin.prefix)
+        held = take_province(pin, files, known, self._clock.now_ms())
+        environment, here = held.province.environment, self._config.node.environment
+        if environment != here:
+            detail = f"{pin.prefix} is for {environment}, but this node is in {here}"
+            raise RefusedError(Reason.ENVIRONMENT_MISMATCH, detail)
+        return held
+
+    def _problem(self, error: RefusedError) -> ConfigError:
+        return ConfigError([_told(self._trust.directories[0], error)])
+
+    def _take_sheets(
+        self, files: Iterable[DocumentFile], directory: Directory, memory: TrustMemory
+    ) -> dict[str, SheetDocument]:
+        sheets = dict(self._sheets)
+        for file in files:
+            if file.kind != SHEET_TYPE:
+                continue
+            try:
+                sheet = open_sheet(file.octets, directory)
+                publisher = sheet.payload.publisher
+                require_forward(publisher, sheet.named, memory.sheets.get(publisher))
+                sheets[publisher] = accept_newer(sheets.get(publisher), sheet)
+            except (RefusedError, UnavailableError) as error:
+                _log.warning("sheet left out", file=file.path.name, why=str(error))
+        return sheets
 
     def _check_self(self, directory: Directory) -> None:
         """Whether this node is who the directory says it is; every difference at once."""
         here = self._config.node.id
         problems = [
             Problem(self._trust.directories[0], None, what, remedy)
-            for what, remedy in _differences(directory, self._config, self._identity, self._keys)
+            for what, remedy in _differences(directory, here, self._identity, self._keys)
         ]
         if problems:
             raise ConfigError(problems)
-        for prefix in directory.stale(self._clock.now_ms()):
-            _log.warning("directory expired", prefix=prefix)
+        for prefix in directory.provinces:
+            standing = directory.standing(prefix, self._clock.now_ms())
+            if standing is not Standing.FRESH:
+                _log.error("directory expired", prefix=prefix, standing=standing.value)
         for use, owner in _signs(directory, here):
             if not _can_sign(use, owner, here, directory, self._keys):
                 _log.warning("no registered key", use=use.value, owner=owner)
 
 
-def _take_sheet(
-    path: Path, octets: bytes, directory: Directory, sheets: dict[str, SheetDocument]
+def take_province(
+    pin: AnchorEntry, files: Sequence[DocumentFile], accepted: Accepted | None, now_ms: int
+) -> Held:
+    """A province's set out of these files, if it may take the place of what was accepted before.
+
+    Raises:
+        RefusedError, UnavailableError: as `open_province`, `admit` and `named_items`.
+    """
+    province = open_province(set_of(files, pin.prefix), pin, now_ms)
+    admit(province, accepted, now_ms)
+    return Held(province, named_items(province, files))
+
+
+def named_items(province: Province, files: Iterable[DocumentFile]) -> ItemsDocument | None:
+    """The items a province's set names, out of these files; None if it names none.
+
+    Raises:
+        RefusedError: as `open_items`.
+        UnavailableError: STALE_DIRECTORY: they are not there; SUITE_UNAVAILABLE.
+    """
+    named = province.freshness.payload.items
+    if named is None:
+        return None
+    for file in files:
+        if file.kind == ITEMS_TYPE and digest_of(file.octets) == named.digest:
+            return open_items(file.octets, province)
+    detail = f"items of {province.prefix}: {named} is not there"
+    raise UnavailableError(Reason.STALE_DIRECTORY, detail)
+
+
+def _remember(
+    path: Path,
+    before: TrustMemory,
+    held: Mapping[str, Held],
+    sheets: Mapping[str, SheetDocument],
 ) -> None:
-    try:
-        sheet = open_sheet(octets, directory)
-        authority = sheet.payload.authority
-        sheets[authority] = accept_newer(sheets.get(authority), sheet)
-    except (RefusedError, UnavailableError) as error:
-        _log.warning("sheet left out", file=path.name, why=str(error))
+    provinces = {prefix: remember(row.province) for prefix, row in held.items()}
+    named = {publisher: sheet.named for publisher, sheet in sheets.items()}
+    memory = TrustMemory(provinces=before.provinces | provinces, sheets=before.sheets | named)
+    if memory != before:
+        write_memory(path, memory)
 
 
 def _differences(
-    directory: Directory, config: Config, identity: TlsIdentity, keys: KeyStore
+    directory: Directory, here: str, identity: TlsIdentity, keys: KeyStore
 ) -> Iterator[tuple[str, str]]:
-    here = config.node.id
     again = "send request.json of the node's home to the publisher, and take the new directory"
-    if directory.environment != config.node.environment:
-        what = f"it is for {directory.environment}, but this node is in {config.node.environment}"
-        yield what, "correct [node] environment, or take the other directory"
     node = directory.node(here)
     if node is None:
         yield f"node {here} is not listed", again
@@ -181,18 +278,13 @@ def _telling(path: Path) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        reason = error.reason
-        what = f"{reason.chinese} ({reason.code}): {error.detail}"
-        remedy = f"{reason.chinese_remedy} · {reason.remedy}"
-        raise ConfigError([Problem(path, None, what, remedy)]) from error
+        raise ConfigError([_told(path, error)]) from error
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(path.glob("*.json"))
-        else:
-            yield path
+def _told(path: Path, error: RefusedError) -> Problem:
+    reason = error.reason
+    what = f"{reason.chinese} ({reason.code}): {error.detail}"
+    return Problem(path, None, what, f"{reason.chinese_remedy} · {reason.remedy}")
 
 
 def _read(path: Path) -> bytes:
@@ -202,12 +294,3 @@ def _read(path: Path) -> bytes:
         what = f"cannot be read: {error.strerror}"
         remedy = "get the file from its publisher, or correct [trust]"
         raise ConfigError([Problem(path, None, what, remedy)]) from error
-
-
-def _signed_type(octets: bytes) -> object:
-    """What a document says it is; its signature covers that, and whoever opens it checks it."""
-    try:
-        tree = json.loads(octets)
-    except ValueError:
-        return None
-    return tree.get("payloadType") if isinstance(tree, dict) else None

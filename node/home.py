@@ -7,7 +7,8 @@
     request.json     the node's public facts, for the publisher of its directory (node/request.py)
     node.db          the store, made at the first start
     parts/           parts beyond 64 KiB (node/blobs.py), made at the first start
-    anchor.json, directory.json, catalogue.json    from the publisher, by hand
+    anchor.json      the trust anchor, by hand; directories/, catalogue/: what is published
+    trust-memory.json  which versions were accepted (node/trust_memory.py)
 
 Whatever is there already is kept: a first try that was cut short is gone on with.
 """
@@ -27,7 +28,7 @@ from node.keystore import INDEX_NAME, FileKeyStore
 from node.request import KeyFacts, NodeFacts, write_request
 from node.tls import CERTIFICATE_FILE, create_identity, load_identity
 from protocol.identifiers import is_uscc
-from routing.directory import NodeEntry
+from routing.directory_document import NodeEntry
 from signing.keys import KeyUse
 from signing.suites import Suite
 
@@ -46,8 +47,8 @@ TOKEN_FILE: Final = "local.token"  # noqa: S105 - its name, not the token
 KEYS_FOLDER: Final = "keys"
 TLS_FOLDER: Final = "tls"
 ANCHOR_FILE: Final = "anchor.json"
-DIRECTORY_FILE: Final = "directory.json"
-CATALOGUE_FILE: Final = "catalogue.json"
+DIRECTORIES_FOLDER: Final = "directories"
+CATALOGUE_FOLDER: Final = "catalogue"
 
 _TOKEN_OCTETS: Final = 32
 _KEY_ENTROPY_OCTETS: Final = 64
@@ -89,8 +90,8 @@ class NewNode:
     peers_port: int = 8443
     local_port: int = 8080
     anchor: str = ANCHOR_FILE
-    directories: tuple[str, ...] = (DIRECTORY_FILE,)
-    catalogues: tuple[str, ...] = (CATALOGUE_FILE,)
+    directories: tuple[str, ...] = (DIRECTORIES_FOLDER,)
+    catalogues: tuple[str, ...] = (CATALOGUE_FOLDER,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,8 +144,7 @@ class Questions:
     def _answers(self, peer: str, frame: Frame, arrival: Arrival) -> bool:
         match frame:
             case ReceiptFrame(octets):
-                trust = self._context.federation.directory.trust
-                checking = self._context.checking(peer)
+                trust, checking = self._context.trust(), self._context.checking(peer)
                 try:
                     verified = verify_receipt(octets, trust, checking=checking)
                 except (RefusedError, UnavailableError):

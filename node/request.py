@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from protocol.envelope import Environment
 from protocol.errors import RefusedError
 from protocol.reasons import Reason
-from routing.directory import NodeEntry
+from routing.directory_document import NodeEntry
 from routing.payload import STRICT, Octets, Text, read_model, refuse_if_any, repeated, write_payload
 from signing.keys import KeyUse, SigningRequest
 from signing.suites import Suite, load_public_key

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
     from node.config import Config
     from node.ports import Clock
-    from routing.directory import Directory, NodeEntry
+    from routing.directory import Directory
+    from routing.directory_document import NodeEntry
 
 _HOUR_MS: Final = 3600 * 1000
 _DAY_MS: Final = 24 * _HOUR_MS
@@ -334,4 +335,4 @@ def _ferries(context: NodeContext, config: Config) -> dict[str, Ferry]:
 
 
 def _versions(directory: Directory) -> dict[str, int]:
-    return {prefix: document.payload.version for prefix, document in directory.documents.items()}
+    return {prefix: province.payload.version for prefix, province in directory.provinces.items()}

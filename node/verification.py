@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 
 async def verify_all(context: NodeContext, peer: str, envelopes: Sequence[bytes]) -> list[Verdict]:
     """A verdict on each envelope that a peer presents, in their order."""
-    trust, now_ms = context.federation.directory.trust, context.clock.now_ms()
+    trust, now_ms = context.trust(), context.clock.now_ms()
     checking = context.checking(peer)
 
     def verify(octets: bytes) -> VerifiedEnvelope | RefusedError | BusyFrame:

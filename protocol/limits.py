@@ -83,3 +83,19 @@ MERGE_DELAY_MS: Final = 60 * 1000
 
 MAX_SEQUENCE: Final = 2**31 - 1
 """Largest sequence number of one sender in one case; fits every store's integer."""
+
+MAX_DOCUMENT_OCTETS: Final = 32 * MIB
+"""One signed document (LI-20); a province of 100 counties with 100 authorities each takes 6 MiB."""
+
+MAX_SIGNATURES: Final = 16
+"""Signatures of one document (LI-21): a root changes hands by those of the old and the new."""
+
+MAX_FRESHNESS_MS: Final = 24 * 3600 * 1000
+"""Longest life of a freshness statement (DI-8): how long a node can be kept from the newest."""
+
+DEFAULT_GRACE_MS: Final = 15 * 24 * 3600 * 1000
+MAX_GRACE_MS: Final = 30 * 24 * 3600 * 1000
+"""How long known keys go on after a province's documents expired (DI-12): longer than 春节."""
+
+MAX_HISTORY: Final = 1024
+"""Roots in the chain from the pinned one (DI-6): one a month for 85 years."""

@@ -36,6 +36,7 @@ from routing.catalogue_document import (
     SheetPayload,
     Term,
 )
+from routing.directory_province import open_as_directory_role, require_named
 from routing.payload import Verified, accept_newer, read_payload, refuse_if_any, repeated
 from signing.document import open_document, signers
 from signing.keys import KeyUse
@@ -43,7 +44,8 @@ from signing.keys import KeyUse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from routing.directory import Directory, TrustAnchor
+    from routing.directory import Directory
+    from routing.directory_province import Province
 
 __all__ = [
     "ITEMS_TYPE",
@@ -153,19 +155,22 @@ class Implementation:
         return frozenset(held)
 
 
-def open_items(octets: bytes, anchor: TrustAnchor) -> ItemsDocument:
-    """Verify a province's items: signed by keys pinned for it, well formed, for its own prefix.
+def open_items(octets: bytes, province: Province) -> ItemsDocument:
+    """Verify a province's items: signed by a threshold of its directory keys, and in force (DI-7).
 
     Raises:
-        RefusedError: DOCUMENT_SIGNATURE or DOCUMENT_INVALID, naming the place.
+        RefusedError: DOCUMENT_SIGNATURE, DOCUMENT_INVALID or ENVIRONMENT_MISMATCH, naming the
+            place; DOCUMENT_INVALID too if the freshness statement names another file, or none.
         UnavailableError: SUITE_UNAVAILABLE: it could not be checked.
     """
-    entry = anchor.entry_for(signers(octets))
-    payload = read_payload(ItemsPayload, open_document(octets, ITEMS_TYPE, entry.public_keys()))
-    if payload.prefix != entry.prefix:
-        detail = f"prefix: {payload.prefix}, but the signing key speaks for {entry.prefix}"
+    payload = open_as_directory_role(octets, ITEMS_TYPE, ItemsPayload, province.root)
+    items = ItemsDocument(payload, octets)
+    named = province.freshness.payload.items
+    if named is None:
+        detail = f"items of {province.prefix}: its freshness statement names none"
         raise RefusedError(Reason.DOCUMENT_INVALID, detail)
-    return ItemsDocument(payload, octets)
+    require_named(named, items, "items")
+    return items
 
 
 def open_sheet(octets: bytes, directory: Directory) -> SheetDocument:
@@ -178,7 +183,7 @@ def open_sheet(octets: bytes, directory: Directory) -> SheetDocument:
     """
     key_ids = signers(octets)
     claims = (
-        directory.trust.key(key_id, prefix) for prefix in directory.documents for key_id in key_ids
+        directory.trust.key(key_id, prefix) for prefix in directory.provinces for key_id in key_ids
     )
     known = {record.key.key_id: record.key for record in claims if record is not None}
     if len(known) < len(key_ids):

@@ -1,17 +1,17 @@
 """The directory: nodes, authorities, regions, circles, keys and links of all provinces (节点目录).
 
-`open_directory` checks one province's document, in this order; nothing is believed before step 2:
+Where a province's documents come from and why they are believed stands beside this module:
 
-    1. the signers are pinned for one province                                     DI-1
-    2. every signature verifies                                                    DI-1
-    3. structure and the one octet form                                            DI-2
-    4. the name constraint; the parts fit together; the keys                       DI-2
+    directory_document, directory_rules    what a province says, and what must hold inside it
+    directory_roles                        who signs: root, directory, freshness; the trust anchor
+    directory_province                     its documents as one consistent set
+    directory_memory                       no way back to an older one
+    directory_views                        what peers compare, to find split views
 
 `Directory.merge` makes the view everybody else works with. What a province says counts for its own
 nodes: keys are looked up by (province, key id), authorities by (province, USCC), and a certificate
 names the node it is listed for. So two provinces that claim the same have said two things, and
-neither takes anything from the other (DI-4). A newer document enters by `accept_newer` and a new
-merge; no view changes.
+neither takes anything from the other (DI-4). No view changes; a newer set makes a new one.
 
 Source: design section 7.
 """
@@ -20,93 +20,46 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import LocalUseError, RefusedError
 from protocol.identifiers import province_of
+from protocol.limits import DEFAULT_GRACE_MS
 from protocol.reasons import Reason
-from routing.directory_document import (
-    DIRECTORY_TYPE,
-    AnchorEntry,
-    AuthorityEntry,
-    CircleEntry,
-    DirectoryPayload,
-    KeyEntry,
-    NodeEntry,
-    PinnedKey,
-    RegionEntry,
-    TrustAnchor,
-)
-from routing.directory_rules import check_directory
-from routing.payload import Verified, accept_newer, read_payload, refuse_if_any, repeated
-from signing.document import open_document, signers
-from signing.trust import KeyRecord, TrustSet
+from routing.directory_views import ProvinceView
+from routing.payload import refuse_if_any, repeated
+from signing.trust import TrustSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from protocol.envelope import Environment
-
-__all__ = [
-    "DIRECTORY_TYPE",
-    "AnchorEntry",
-    "AuthorityEntry",
-    "Circle",
-    "CircleEntry",
-    "Directory",
-    "DirectoryDocument",
-    "DirectoryPayload",
-    "KeyEntry",
-    "NodeEntry",
-    "PinnedKey",
-    "RegionEntry",
-    "TrustAnchor",
-    "accept_newer",
-    "check_directory",
-    "open_directory",
-    "province_of",
-]
+    from routing.directory_document import (
+        AuthorityEntry,
+        DirectoryPayload,
+        NodeEntry,
+        RegionEntry,
+    )
+    from routing.directory_province import Province
+    from routing.directory_views import View
 
 Circle: TypeAlias = tuple[str, str]
 """A circle by province prefix and name."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryDocument(Verified[DirectoryPayload]):
-    """A verified directory document. Only `open_directory` makes one.
+class Standing(StrEnum):
+    """How far a province's documents can be believed at an instant (DI-12).
 
-    Attributes:
-        keys: The registered keys, loaded.
+    FRESH: in their time. GRACE: expired; known keys go on, with an alarm. STALE: too old to decide
+    anything; whatever concerns the province waits.
     """
 
-    keys: tuple[KeyRecord, ...]
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the file, 32 octets: what peers compare."""
-        return hashlib.sha256(self.octets).digest()
-
-
-def open_directory(octets: bytes, anchor: TrustAnchor) -> DirectoryDocument:
-    """Verify a province's directory document by the steps of the module's docstring.
-
-    Raises:
-        RefusedError: DOCUMENT_SIGNATURE or DOCUMENT_INVALID, naming the place.
-        UnavailableError: SUITE_UNAVAILABLE: it could not be checked.
-    """
-    # 1 pinned signers
-    entry = anchor.entry_for(signers(octets))
-    # 2 signatures
-    opened = open_document(octets, DIRECTORY_TYPE, entry.public_keys())
-    # 3 structure
-    payload = read_payload(DirectoryPayload, opened)
-    # 4 constraints
-    if payload.prefix != entry.prefix:
-        detail = f"prefix: {payload.prefix}, but the key that signed speaks for {entry.prefix}"
-        raise RefusedError(Reason.DOCUMENT_INVALID, detail)
-    return DirectoryDocument(payload, octets, check_directory(payload))
+    FRESH = "fresh"
+    GRACE = "grace"
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,71 +68,74 @@ class Directory:
 
     Attributes:
         environment: The one all documents share.
-        documents: By prefix.
-        trust: Every registered key. Its version rises with every accepted document.
+        provinces: Their sets of documents, by prefix.
+        grace_ms: How long known keys go on after a set has expired.
+        trust: Every registered key, whatever the time; for what is live use `trust_at`.
         nodes: By node id; a province's own order, provinces by prefix.
         authorities: By (province prefix, USCC).
         regions: By code.
     """
 
     environment: Environment
-    documents: Mapping[str, DirectoryDocument]
+    provinces: Mapping[str, Province]
+    grace_ms: int
     trust: TrustSet
     nodes: Mapping[str, NodeEntry]
     authorities: Mapping[tuple[str, str], AuthorityEntry]
     regions: Mapping[str, RegionEntry]
-    _by_certificate: Mapping[bytes, NodeEntry]
     _hubs: Mapping[str, tuple[str, ...]]
     _circles: Mapping[str, frozenset[Circle]]
     _links: frozenset[frozenset[str]]
     _zones: Mapping[str, frozenset[str]]
+    _struck: frozenset[str]
 
     @classmethod
-    def merge(cls, documents: Iterable[DirectoryDocument]) -> Directory:
-        """The view of these documents, one per province.
+    def merge(cls, provinces: Iterable[Province], grace_ms: int = DEFAULT_GRACE_MS) -> Directory:
+        """The view of these sets, one per province.
+
+        Args:
+            provinces: At least one.
+            grace_ms: How long known keys go on after a set has expired.
 
         Raises:
-            RefusedError: DOCUMENT_INVALID: two documents of one province; ENVIRONMENT_MISMATCH.
-            LocalUseError: no document at all.
+            RefusedError: DOCUMENT_INVALID: two sets of one province; ENVIRONMENT_MISMATCH.
+            LocalUseError: no set at all.
         """
-        held = sorted(documents, key=lambda document: document.payload.prefix)
+        held = sorted(provinces, key=lambda province: province.prefix)
         if not held:
-            message = "a directory needs at least one province's document"
+            message = "a directory needs at least one province's documents"
             raise LocalUseError(message)
-        payloads = [document.payload for document in held]
+        payloads = [province.payload for province in held]
         environments = sorted({payload.environment for payload in payloads})
         if len(environments) > 1:
-            raise RefusedError(Reason.ENVIRONMENT_MISMATCH, "directory documents of both")
+            raise RefusedError(Reason.ENVIRONMENT_MISMATCH, "directories of both environments")
         nodes = [row for payload in payloads for row in payload.nodes]
         authorities = [row for payload in payloads for row in payload.authorities]
         refuse_if_any(repeated("prefix", [payload.prefix for payload in payloads]))
         regions = {row.code: row for payload in payloads for row in payload.regions}
         return cls(
             environment=environments[0],
-            documents=MappingProxyType({held.payload.prefix: held for held in held}),
+            provinces=MappingProxyType({province.prefix: province for province in held}),
+            grace_ms=grace_ms,
             trust=TrustSet.of(
-                (record for document in held for record in document.keys),
-                version=sum(payload.version for payload in payloads),
+                (record for province in held for record in province.records()),
+                version=_version(held),
             ),
             nodes=MappingProxyType({row.id: row for row in nodes}),
             authorities=MappingProxyType(
                 {(province_of(row.node), row.uscc): row for row in authorities}
             ),
             regions=MappingProxyType(regions),
-            _by_certificate={row.certificate_digest: row for row in nodes},
             _hubs={row.id: _hubs(row.id, nodes) for row in nodes},
             _circles=_circles(payloads, regions),
             _links=_links(payloads),
             _zones=_zones(authorities),
+            _struck=frozenset[str]().union(*(province.struck() for province in held)),
         )
 
     def node(self, node_id: str) -> NodeEntry | None:
         """The node with this id, if listed."""
         return self.nodes.get(node_id)
-
-    def node_by_certificate(self, digest: bytes) -> NodeEntry | None:
-        """The node whose TLS certificate (DER) has this SHA-256 digest, if listed."""
-        return self._by_certificate.get(digest)
 
     def authority(self, uscc: str, place: str) -> AuthorityEntry | None:
         """The authority a province lists under this USCC, if it does.
@@ -221,13 +177,18 @@ class Directory:
         """Whether two nodes talk directly.
 
         They do when they serve regions of one circle, when one is the other's hub, or when the link
-        is listed: inside a province by its document, across provinces by both.
+        is listed: inside a province by its document, across provinces by both. Never with a node
+        whose certificate was taken back.
         """
-        return one != other and (
-            one in self.hubs(other)
-            or other in self.hubs(one)
-            or not self.circles(one).isdisjoint(self.circles(other))
-            or frozenset((one, other)) in self._links
+        return (
+            one != other
+            and self._struck.isdisjoint((one, other))
+            and (
+                one in self.hubs(other)
+                or other in self.hubs(one)
+                or not self.circles(one).isdisjoint(self.circles(other))
+                or frozenset((one, other)) in self._links
+            )
         )
 
     def may_forward(self, peer: str, from_node: str, here: str) -> bool:
@@ -242,13 +203,37 @@ class Directory:
         at_home = province_of(peer) in {province_of(from_node), province_of(here)}
         return row is not None and at_home and _forwards(row, from_node)
 
-    def stale(self, now_ms: int) -> tuple[str, ...]:
-        """Prefixes of the provinces whose document is out of its time at `now_ms`; best empty."""
-        return tuple(
-            prefix
-            for prefix, document in self.documents.items()
-            if now_ms >= document.payload.expires_ms
+    def standing(self, prefix: str, now_ms: int) -> Standing:
+        """How far a province's documents can be believed now; one that is not here is STALE."""
+        province = self.provinces.get(prefix)
+        if province is None or now_ms >= province.fresh_until_ms + self.grace_ms:
+            return Standing.STALE
+        return Standing.GRACE if now_ms >= province.fresh_until_ms else Standing.FRESH
+
+    def trust_at(self, now_ms: int) -> TrustSet:
+        """The registered keys, those of provinces that are stale by now withheld (DI-12)."""
+        stale = frozenset(
+            prefix for prefix in self.provinces if self.standing(prefix, now_ms) is Standing.STALE
         )
+        return replace(self.trust, withheld=stale) if stale else self.trust
+
+    def view(self) -> View:
+        """What this node holds in force, to be shown to its peers (DI-13)."""
+        return tuple(
+            ProvinceView(
+                prefix, province.root.named, province.directory.named, province.freshness.named
+            )
+            for prefix, province in self.provinces.items()
+        )
+
+
+def _version(provinces: Iterable[Province]) -> int:
+    """A number that differs whenever the keys may differ."""
+    digests = hashlib.sha256()
+    for province in provinces:
+        for octets in province.octets():
+            digests.update(hashlib.sha256(octets).digest())
+    return int.from_bytes(digests.digest()[:8])
 
 
 def _forwards(row: NodeEntry, node_id: str) -> bool:

@@ -1,8 +1,8 @@
 """The directory document: what one province says about itself (节点目录文件).
 
-One signed document per province, and the trust anchor that says whose signature counts. The anchor
-comes from outside (installed, carried by hand), never over the wire. Here is the structure; what
-must hold between its parts is in `routing.directory_rules`, opening one in `routing.directory`.
+One signed document per province. Here is the structure; what must hold between its parts is in
+`routing.directory_rules`, who signs it in `routing.directory_roles`, opening one in
+`routing.directory_province`.
 
 Source: design section 7; GB/T 2260 (regions), GB 32100 (unified social credit codes).
 """
@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from protocol.envelope import Environment
-from protocol.errors import RefusedError
-from protocol.reasons import Reason
 from routing.payload import (
     STRICT,
     Instant,
@@ -28,15 +26,9 @@ from routing.payload import (
     Text,
     Uscc,
     Version,
-    read_model,
-    refuse_if_any,
-    repeated,
 )
 from signing.keys import KeyUse
-from signing.suites import PublicKey, Suite, load_public_key
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from signing.suites import Suite
 
 DIRECTORY_TYPE: Final = "application/vnd.tongban.directory+json"
 
@@ -152,59 +144,3 @@ class DirectoryPayload(Entry):
     def publisher(self) -> str:
         """The region prefix it speaks for."""
         return self.prefix
-
-
-class PinnedKey(Entry):
-    """A key of an anchor: its suite and SubjectPublicKeyInfo (DER)."""
-
-    suite: Suite
-    spki: Octets
-
-    def load(self) -> PublicKey:
-        """The usable key; RefusedError(KEY_MALFORMED) if it is none."""
-        return load_public_key(self.suite, self.spki)
-
-
-class AnchorEntry(Entry):
-    """Which keys speak for a region prefix."""
-
-    prefix: Prefix
-    name: Text
-    keys: tuple[PinnedKey, ...]
-
-    def public_keys(self) -> tuple[PublicKey, ...]:
-        """The pinned keys, usable; RefusedError(KEY_MALFORMED) if one is none."""
-        return tuple(key.load() for key in self.keys)
-
-
-class TrustAnchor(Entry):
-    """The trust anchor file (信任锚): it comes from outside, never over the wire."""
-
-    anchors: tuple[AnchorEntry, ...]
-
-    @classmethod
-    def read(cls, octets: bytes) -> TrustAnchor:
-        """Read the JSON file.
-
-        Raises:
-            RefusedError: DOCUMENT_INVALID: another structure, a prefix twice, or one key pinned for
-                two prefixes; KEY_MALFORMED.
-        """
-        anchor = read_model(cls, octets)
-        ids = [key.key_id for entry in anchor.anchors for key in entry.public_keys()]
-        refuse_if_any(repeated("anchors.prefix", [entry.prefix for entry in anchor.anchors]))
-        refuse_if_any(repeated("anchors.keys", ids))
-        return anchor
-
-    def entry_for(self, key_ids: Iterable[str]) -> AnchorEntry:
-        """The province all of these keys are pinned for.
-
-        Raises:
-            RefusedError: DOCUMENT_SIGNATURE: they are not all pinned for one province.
-        """
-        wanted = set(key_ids)
-        for entry in self.anchors:
-            if wanted <= {key.key_id for key in entry.public_keys()}:
-                return entry
-        detail = f"signed by {min(wanted, default='')[:43]}, which this anchor pins for no province"
-        raise RefusedError(Reason.DOCUMENT_SIGNATURE, detail)

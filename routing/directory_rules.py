@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from signing.suites import PublicKey
 
+_ENOUGH_HUBS: Final = 2
 _MAX_LEVELS: Final = 4  # province, prefecture, county, and one to spare
 
 
@@ -49,6 +50,20 @@ def check_directory(payload: DirectoryPayload) -> tuple[KeyRecord, ...]:
     refuse_if_any(_twice(payload))
     refuse_if_any(_misfits(payload))
     return tuple(_records(payload))
+
+
+def advice(payload: DirectoryPayload) -> Iterator[str]:
+    """What a directory may do, but had better not: for people before they sign, and after."""
+    hubs = [row.id for row in payload.nodes if row.role == "hub"]
+    outward = {own for own, other in payload.links if not other.startswith(payload.prefix)}
+    if len(hubs) < _ENOUGH_HUBS and not outward - set(hubs):
+        yield f"{len(hubs)} hub: list two, or a link of a node to another province as a fallback"
+    silent = {row.id for row in payload.nodes if row.url is None}
+    for one, other in payload.links:
+        if {one, other} <= silent:
+            yield f"{one}, {other}: neither can be dialled; only a ferry can serve this link"
+    for row in sorted(silent & set(hubs)):
+        yield f"{row}: a hub that cannot be dialled reaches only nodes that can"
 
 
 def _outside(payload: DirectoryPayload) -> Iterator[str]:
@@ -185,9 +200,9 @@ def _key_misfits(
         case KeyUse.PING:
             fits = row.owner == node.operator
             whose = "the operator of its node"
-        case KeyUse.DIRECTORY:
+        case KeyUse.ROOT | KeyUse.DIRECTORY | KeyUse.FRESHNESS:
             fits = False
-            whose = "the trust anchor and is never listed"
+            whose = "the root and is never listed"
         case _:
             assert_never(row.use)
     if not fits:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from routing.catalogue import Catalogue, Implementation, Item
-    from routing.directory import AuthorityEntry, Directory
+    from routing.directory import Directory
+    from routing.directory_document import AuthorityEntry
 
 MAX_NEAREST: Final = 5
 """Offers beside a "not found": what fits a clerk's screen without scrolling."""
@@ -203,7 +204,7 @@ class _Search:
         return NotFound(Reason.ITEM_NOT_SERVED, chinese, english, self._nearest())
 
     def unpublished(self) -> NotFound:
-        province = self.directory.documents.get(province_of(self.region))
+        province = self.directory.provinces.get(province_of(self.region))
         where = province.payload.name if province is not None else province_of(self.region)
         if self.catalogue.item(self.item) is None:
             return NotFound(

@@ -9,6 +9,7 @@ cannot understand it differently (a member given twice, a default left out).
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import unicodedata
 from collections import Counter
@@ -91,6 +92,10 @@ Octets = Annotated[
     bytes, BeforeValidator(_from_base64), PlainSerializer(_to_base64, when_used="json")
 ]
 
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 of a file, as `sha256sum` shows it."""
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -171,6 +176,23 @@ class Publication(Protocol):
         """Who speaks: a region prefix or an authority."""
 
 
+def digest_of(octets: bytes) -> str:
+    """How a file is named: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(octets).hexdigest()
+
+
+class Named(BaseModel):
+    """Another document by version and digest: that one and no other."""
+
+    model_config = STRICT
+
+    version: Version
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.digest[:16]}…)"
+
+
 P_co = TypeVar("P_co", bound=Publication, covariant=True)
 
 
@@ -186,8 +208,34 @@ class Verified(Generic[P_co]):
     payload: P_co
     octets: bytes
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file: what others name it by, and what peers compare."""
+        return digest_of(self.octets)
+
+    @property
+    def named(self) -> Named:
+        """How other documents name it."""
+        return Named(version=self.payload.version, digest=self.digest)
+
 
 V = TypeVar("V", bound=Verified[Publication])
+
+
+def require_forward(where: str, new: Named | None, old: Named | None) -> None:
+    """Refuse a document that would take the place of a newer one, or of another of its version.
+
+    Raises:
+        RefusedError: DOCUMENT_INVALID.
+    """
+    if old is None or new == old:
+        return
+    if new is None or new.version < old.version:
+        detail = f"{where}: {new or 'none'} after {old}: a rollback"
+        raise RefusedError(Reason.DOCUMENT_INVALID, detail)
+    if new.version == old.version:
+        detail = f"{where}: {new} exists with other content, {old}: a split view"
+        raise RefusedError(Reason.DOCUMENT_INVALID, detail)
 
 
 def accept_newer(current: V | None, candidate: V) -> V:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import LocalUseError, RefusedError
-from protocol.limits import MIB
+from protocol.limits import MAX_DOCUMENT_OCTETS, MAX_SIGNATURES
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
@@ -28,16 +28,18 @@ if TYPE_CHECKING:
 
     from signing.suites import PrivateKey, PublicKey
 
-MAX_DOCUMENT_OCTETS: Final = 32 * MIB
-"""One signed document; a province of 100 counties with 100 authorities each takes about 6 MiB."""
-
-_MAX_SIGNATURES: Final = 16
 _PAE_DOMAIN: Final = b"DSSEv1"
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """What a file says, nothing of it verified: signatures by key id."""
+class Claims:
+    """What a file says of itself, nothing of it verified.
+
+    Attributes:
+        payload_type: What kind of document it claims to be.
+        payload: Its octets.
+        signatures: By key id.
+    """
 
     payload_type: str
     payload: bytes
@@ -56,10 +58,10 @@ def assemble_document(payload_type: str, payload: bytes, signatures: Mapping[str
     Raises:
         LocalUseError: no signature, too many, or larger than a reader takes.
     """
-    if not 1 <= len(signatures) <= _MAX_SIGNATURES:
-        message = f"a document carries 1 to {_MAX_SIGNATURES} signatures, not {len(signatures)}"
+    if not 1 <= len(signatures) <= MAX_SIGNATURES:
+        message = f"a document carries 1 to {MAX_SIGNATURES} signatures, not {len(signatures)}"
         raise LocalUseError(message)
-    octets = _write(_File(payload_type, payload, signatures))
+    octets = _write(Claims(payload_type, payload, signatures))
     if len(octets) > MAX_DOCUMENT_OCTETS:
         message = f"a document of {len(octets)} octets; readers take {MAX_DOCUMENT_OCTETS}"
         raise LocalUseError(message)
@@ -100,6 +102,8 @@ def open_document(
         message = f"a threshold of {threshold} would accept what nobody signed"
         raise LocalUseError(message)
     file = _read(octets)
+    if not file.signatures:
+        raise _malformed("a proposal: nobody has signed it yet")
     if file.payload_type != payload_type:
         raise _unsigned(f"signed as {file.payload_type[:80]!r}, needed {payload_type!r}")
     if len(file.signatures) < threshold:
@@ -115,16 +119,41 @@ def open_document(
     return file.payload
 
 
-def signers(octets: bytes) -> frozenset[str]:
-    """The key ids a file claims to be signed by. Nothing is verified: only good for choosing keys.
+def read_claims(octets: bytes) -> Claims:
+    """What a file says of itself. Nothing is verified: good for choosing keys, and for signing.
+
+    A proposal, which nobody has signed yet, is read too.
 
     Raises:
         RefusedError: DOCUMENT_INVALID: not the one form of a document; TOO_LARGE.
     """
+    return _read(octets)
+
+
+def signers(octets: bytes) -> frozenset[str]:
+    """The key ids a file claims to be signed by; as `read_claims`."""
     return frozenset(_read(octets).signatures)
 
 
-def _write(file: _File) -> bytes:
+def proposed_document(payload_type: str, payload: bytes) -> bytes:
+    """A document nobody has signed yet, to be handed from signer to signer; no reader takes it."""
+    return _write(Claims(payload_type, payload, {}))
+
+
+def countersign(octets: bytes, key_id: str, signature: bytes) -> bytes:
+    """A document or proposal with one signature more (over `signed_octets`), or a renewed one.
+
+    Raises:
+        RefusedError: DOCUMENT_INVALID: neither of the two; TOO_LARGE.
+        LocalUseError: too many signatures.
+    """
+    file = _read(octets)
+    return assemble_document(
+        file.payload_type, file.payload, {**file.signatures, key_id: signature}
+    )
+
+
+def _write(file: Claims) -> bytes:
     tree = {
         "payloadType": file.payload_type,
         "payload": _base64(file.payload),
@@ -136,13 +165,13 @@ def _write(file: _File) -> bytes:
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _read(octets: bytes) -> _File:
+def _read(octets: bytes) -> Claims:
     if len(octets) > MAX_DOCUMENT_OCTETS:
         detail = f"a document of {len(octets)} octets, at most {MAX_DOCUMENT_OCTETS}"
         raise RefusedError(Reason.TOO_LARGE, detail)
     try:
         tree = json.loads(octets.decode())
-        file = _File(
+        file = Claims(
             _text(tree["payloadType"]), _octets(tree["payload"]), _signatures(tree["signatures"])
         )
         again = _write(file)
@@ -155,8 +184,8 @@ def _read(octets: bytes) -> _File:
 
 
 def _signatures(rows: object) -> dict[str, bytes]:
-    if not isinstance(rows, list) or not 1 <= len(rows) <= _MAX_SIGNATURES:
-        message = f"need 1 to {_MAX_SIGNATURES} signatures"
+    if not isinstance(rows, list) or len(rows) > MAX_SIGNATURES:
+        message = f"need at most {MAX_SIGNATURES} signatures"
         raise ValueError(message)
     return {_text(row["keyid"]): _octets(row["sig"]) for row in rows}
 

@@ -31,10 +31,9 @@ from typing import TYPE_CHECKING, Final
 from protocol.errors import RefusedError
 from protocol.identifiers import is_region, is_uuid7
 from protocol.instants import format_instant, parse_instant
-from protocol.limits import MAX_ENVELOPE_OCTETS, MIB
+from protocol.limits import MAX_DOCUMENT_OCTETS, MAX_ENVELOPE_OCTETS, MIB
 from protocol.reasons import Reason
 from protocol.receipt import MAX_RECEIPT_OCTETS
-from signing.document import MAX_DOCUMENT_OCTETS
 from signing.keys import KeyUse, SigningRequest
 from signing.suites import Suite, digest
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from protocol.errors import RefusedError
+from protocol.errors import RefusedError, UnavailableError
 from protocol.identifiers import province_of
 from protocol.reasons import Reason
 
@@ -53,11 +53,13 @@ class TrustSet:
 
     Attributes:
         records: All of them, read only; by (province prefix, key id).
-        version: Rises with every directory that was accepted; part of any cache key over the set.
+        version: Differs between sets; part of any cache key over the set.
+        withheld: Prefixes of the provinces whose directory is too old to be believed.
     """
 
     records: Mapping[tuple[str, str], KeyRecord]
     version: int
+    withheld: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, records: Iterable[KeyRecord], version: int) -> TrustSet:
@@ -81,5 +83,11 @@ class TrustSet:
 
         None when its directory does not know the key (yet); whether it is delegated to this very
         node is for the caller to compare.
+
+        Raises:
+            UnavailableError: STALE_DIRECTORY: the province's directory is too old (DI-12).
         """
+        if province_of(node) in self.withheld:
+            detail = f"the directory of {province_of(node)} is too old to be believed"
+            raise UnavailableError(Reason.STALE_DIRECTORY, detail)
         return self.records.get((province_of(node), key_id))

@@ -11,7 +11,7 @@ from node.evidence import verify_file
 from protocol.errors import RefusedError
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
-from routing.directory import KeyEntry
+from routing.directory_document import KeyEntry
 from signing.evidence import (
     MAGIC,
     SEAL_DOMAIN,
@@ -43,12 +43,12 @@ from tests.messages import (
     signed_by_sender,
     verified,
 )
-from tests.unit.routing.provinces import anchor, authority, hub, node, province, sign
+from tests.unit.routing.provinces import anchor, authority, files_of, hub, node, province
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from routing.directory import TrustAnchor
+    from routing.directory_roles import TrustAnchor
 
 NODES: Final = (HUB, WUHAN, XIANGYANG)
 EXPORTED_MS: Final = NOW_MS + 10 * DAY_MS
@@ -70,8 +70,8 @@ def keys(suite: Suite = Suite.P256) -> Keys:
     return keys_of(NODES, suite)
 
 
-def directory(held: Keys, **changes: Any) -> bytes:
-    """The signed directory document of 湖北 that registers these keys."""
+def directories(held: Keys, **changes: Any) -> list[bytes]:
+    """The signed documents of 湖北 that registers these keys."""
     rows = [
         hub(node_id, operator=authority_of(node_id))
         if node_id == HUB
@@ -96,7 +96,7 @@ def directory(held: Keys, **changes: Any) -> bytes:
         for record in held.records
     ]
     values = {"authorities": authorities, "keys": tuple(entries)}
-    return sign(province("42", rows, **values | changes))
+    return files_of(province("42", rows, **values | changes))
 
 
 def message(
@@ -152,9 +152,9 @@ def evidence(
     **changes: Any,
 ) -> bytes:
     """A sealed file; `changes` are fields of its description."""
-    directories = [directory(held)] if documents is None else documents
+    listed = directories(held) if documents is None else documents
     told = story(held) if messages is None else messages
-    return write_evidence(about(**changes), directories, told, held)
+    return write_evidence(about(**changes), listed, told, held)
 
 
 @cache

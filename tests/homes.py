@@ -6,6 +6,7 @@ One province, one item. All nodes listen on loopback, on ports that were free a 
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shutil
 import socket
@@ -18,22 +19,29 @@ from node.home import NewNode, create_home
 from node.keystore import FileKeyStore
 from node.request import read_request
 from protocol.identifiers import uscc_check
-from routing.catalogue import ITEMS_TYPE, SHEET_TYPE
-from routing.directory import (
-    DIRECTORY_TYPE,
+from routing.catalogue import SHEET_TYPE
+from routing.directory_document import (
     AuthorityEntry,
     CircleEntry,
     DirectoryPayload,
     KeyEntry,
     RegionEntry,
-    check_directory,
 )
+from routing.directory_roles import FreshnessPayload
+from routing.directory_rules import check_directory
 from routing.payload import write_payload
-from signing.document import assemble_document, sign_document, signed_octets
+from signing.document import assemble_document, read_claims, signed_octets
 from signing.keys import KeyUse, SigningRequest
 from signing.suites import Suite
-from tests.unit.routing.provinces import anchor, root_key
-from tests.unit.routing.services import basis, implementation, item, items_payload, sheet_payload
+from tests.unit.routing.provinces import anchor, named, root, sign, sign_freshness
+from tests.unit.routing.services import (
+    basis,
+    implementation,
+    item,
+    items_payload,
+    sheet_payload,
+    sign_items,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -44,7 +52,9 @@ if TYPE_CHECKING:
 
 HUB, WUHAN, XIANGYANG = "420000", "420100", "420600"
 ITEM: Final = "000720001000"
-_HOUR_MS: Final = 3_600_000
+_MINUTE_MS: Final = 60_000
+_HOUR_MS: Final = 60 * _MINUTE_MS
+_DAY_MS: Final = 24 * _HOUR_MS
 _YEAR_MS: Final = 365 * 24 * _HOUR_MS
 _REGIONS: Final = {HUB: "湖北省", WUHAN: "武汉市", XIANGYANG: "襄阳市"}
 
@@ -84,7 +94,7 @@ class Homes:
     """Homes of nodes in one folder, each beside the others, and the published files.
 
     Attributes:
-        folder: Holds a folder per node id, and anchor, directory and catalogue.
+        folder: Holds a folder per node id, and anchor, directories and catalogue.
         nodes: Their ids.
         suite: What everybody signs with.
     """
@@ -120,8 +130,34 @@ class Homes:
         listed = tuple(self.nodes if nodes is None else nodes)
         payload = _directory([self.facts(node) for node in listed], version, unlisted_keys)
         check_directory(payload)
-        octets = sign_document(DIRECTORY_TYPE, write_payload(payload), [root_key("42")])
-        (self.folder / "directory.json").write_bytes(octets)
+        folder = self.folder / "directories"
+        folder.mkdir(exist_ok=True)
+        (folder / "root.json").write_bytes(root("42"))
+        (folder / "directory.json").write_bytes(sign(payload))
+        self.refresh()
+
+    def refresh(self, **changes: Any) -> None:
+        """Sign and lay down which of the published documents are in force, later than before."""
+        folder = self.folder / "directories"
+        path, directory = folder / "freshness.json", (folder / "directory.json").read_bytes()
+        items = self.folder / "catalogue" / "items.json"
+        issued_ms = SystemClock().now_ms() - _MINUTE_MS
+        if path.exists():
+            issued_ms = max(issued_ms, _said(path.read_bytes())["issued_ms"] + 1)
+        values: dict[str, Any] = {
+            "environment": "trial",
+            "prefix": "42",
+            "issued_ms": issued_ms,
+            "expires_ms": issued_ms + _DAY_MS,
+            "root": named(root("42")),
+            "directory": named(directory, _said(directory)["version"]),
+            "items": None,
+            "revocations": (),
+        }
+        if items.exists():
+            published = items.read_bytes()
+            values["items"] = named(published, _said(published)["version"])
+        path.write_bytes(sign_freshness(FreshnessPayload(**values | changes)))
 
     def publish_catalogue(self, version: int = 1, withdrawn: Collection[str] = ()) -> None:
         """Sign and lay down the item, and the sheet of each node's bureau; some do it no more."""
@@ -130,8 +166,8 @@ class Homes:
         issued_ms = SystemClock().now_ms() - _HOUR_MS
         published = item(ITEM, bases=(basis("residence"),), handled_in="node")
         items = items_payload("42", published, issued_ms=issued_ms, version=version)
-        octets = sign_document(ITEMS_TYPE, write_payload(items), [root_key("42")])
-        (folder / "items.json").write_bytes(octets)
+        (folder / "items.json").write_bytes(sign_items(items))
+        self.refresh()
         for node in self.nodes:
             if node == HUB:
                 continue
@@ -181,10 +217,15 @@ def new_node(node: str, suite: Suite = Suite.ED25519, **changes: Any) -> NewNode
         "peers_port": peers_port,
         "local_port": local_port,
         "anchor": "../anchor.json",
-        "directories": ("../directory.json",),
+        "directories": ("../directories",),
         "catalogues": ("../catalogue",),
     }
     return NewNode(**values | changes)
+
+
+def _said(octets: bytes) -> Any:
+    """What a document of ours says."""
+    return json.loads(read_claims(octets).payload)
 
 
 def _authority(uscc: str, node: str, name: str) -> AuthorityEntry:

@@ -13,36 +13,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from examples.demo.processes import free_ports
+from examples.demo.publishing import open_offices, publish
 from examples.federation import (
     NodeFacts,
-    directory_payload,
-    items_payload,
     load_federation,
     sheet_payload,
 )
 from node.cli.asking import local_node
-from node.cli.documents import sign_payload
+from node.cli.documents import Signer, sign_payload
 from node.clock import SystemClock, SystemEntropy
 from node.config import load_config
 from node.home import NewNode, create_home
 from node.keystore import FileKeyStore
 from node.request import read_request
 from protocol.errors import UnavailableError
-from routing.directory import (
-    AnchorEntry,
-    Directory,
-    KeyEntry,
-    PinnedKey,
-    TrustAnchor,
-    open_directory,
-    province_of,
-)
+from protocol.identifiers import province_of
+from routing.directory import Directory
+from routing.directory_document import KeyEntry
 from signing.keys import KeyUse
 from signing.sm2 import default_provider
 from signing.suites import Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from examples.federation import FederationPlan, NodePlan
@@ -54,7 +46,6 @@ WITHDRAWN: Final = ("11420600TB06000664", "000118901000")
 """襄阳市交通运输局 does 货运从业资格证换证 no more, says its newest sheet."""
 
 _YEAR_MS: Final = 365 * 24 * 3_600_000
-_ENTROPY_OCTETS: Final = 48
 _HOST: Final = "127.0.0.1"
 
 
@@ -155,10 +146,10 @@ def lay_down(folder: Path, suite: Suite, plan: FederationPlan) -> Federation:
         site.node.id: _settle(site, suite, ports[2 * at : 2 * at + 2], now_ms)
         for at, site in enumerate(sites.values())
     }
-    publishers = _publishers(folder, plan, nodes, suite, now_ms)
-    anchor = _write_anchor(folder, plan, publishers)
-    directory = _publish_directories(folder, plan, publishers, facts, anchor, now_ms)
-    _publish_catalogue(folder, plan, publishers, sites, now_ms)
+    prefixes = sorted({province_of(node.id) for node in nodes})
+    offices = open_offices(folder / "publishers", plan, prefixes, suite, now_ms)
+    directory = Directory.merge(publish(folder, plan, offices, facts, now_ms))
+    _publish_sheets(folder, plan, sites, now_ms)
     return Federation(plan, sites, folder / "anchor.json", directory.trust)
 
 
@@ -203,74 +194,16 @@ def _settle(site: Site, suite: Suite, ports: list[int], now_ms: int) -> NodeFact
     return NodeFacts(request.node.url, request.node.certificate, keys)
 
 
-def _publishers(
-    folder: Path, plan: FederationPlan, nodes: Iterable[NodePlan], suite: Suite, now_ms: int
-) -> dict[str, FileKeyStore]:
-    """Each province's directory key, in a key store of its own."""
-    there = {province_of(node.id) for node in nodes}
-    stores: dict[str, FileKeyStore] = {}
-    for province in plan.provinces:
-        if province.prefix in there:
-            store = FileKeyStore.create(folder / "publishers" / province.prefix)
-            entropy = SystemEntropy().octets(_ENTROPY_OCTETS)
-            store.create_key(KeyUse.DIRECTORY, province.prefix, suite, entropy, now_ms)
-            stores[province.prefix] = store
-    return stores
-
-
-def _write_anchor(
-    folder: Path, plan: FederationPlan, publishers: dict[str, FileKeyStore]
-) -> TrustAnchor:
-    entries = []
-    for prefix, store in publishers.items():
-        key = store.public(store.find(KeyUse.DIRECTORY, prefix))
-        pinned = PinnedKey(suite=key.suite, spki=key.spki)
-        name = plan.province(prefix).name
-        entries.append(AnchorEntry(prefix=prefix, name=name, keys=(pinned,)))
-    anchor = TrustAnchor(anchors=tuple(entries))
-    (folder / "anchor.json").write_text(anchor.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return anchor
-
-
-def _publish_directories(
-    folder: Path,
-    plan: FederationPlan,
-    publishers: dict[str, FileKeyStore],
-    facts: dict[str, NodeFacts],
-    anchor: TrustAnchor,
-    now_ms: int,
-) -> Directory:
-    (folder / "directories").mkdir()
-    documents = []
-    for prefix, store in publishers.items():
-        payload = directory_payload(
-            plan, prefix, facts, version=1, issued_ms=now_ms, expires_ms=now_ms + _YEAR_MS
-        )
-        octets = sign_payload(payload, store, store.find(KeyUse.DIRECTORY, prefix))
-        (folder / "directories" / f"directory-{prefix}.json").write_bytes(octets)
-        documents.append(open_directory(octets, anchor))
-    return Directory.merge(documents)
-
-
-def _publish_catalogue(
-    folder: Path,
-    plan: FederationPlan,
-    publishers: dict[str, FileKeyStore],
-    sites: dict[str, Site],
-    now_ms: int,
+def _publish_sheets(
+    folder: Path, plan: FederationPlan, sites: dict[str, Site], now_ms: int
 ) -> None:
-    """Items and sheets, a copy in every home: each node has synchronised as far as it has."""
+    """Sheets, and a copy of the catalogue in every home: each node has synchronised so far."""
     published = folder / "catalogue"
-    published.mkdir()
-    for prefix, store in publishers.items():
-        items = items_payload(plan, prefix, version=1, issued_ms=now_ms)
-        octets = sign_payload(items, store, store.find(KeyUse.DIRECTORY, prefix))
-        (published / f"items-{prefix}.json").write_bytes(octets)
     for site in sites.values():
         keys = FileKeyStore(site.home / "keys")
         for authority in site.node.authorities:
             sheet = sheet_payload(plan, authority.uscc, version=1, issued_ms=now_ms)
-            octets = sign_payload(sheet, keys, keys.find(KeyUse.CATALOGUE, authority.uscc))
+            octets = sign_payload(sheet, Signer(keys, keys.find(KeyUse.CATALOGUE, authority.uscc)))
             (published / f"sheet-{authority.uscc}.json").write_bytes(octets)
     for site in sites.values():
         shutil.copytree(published, site.home / "catalogue")
@@ -288,5 +221,5 @@ def _withdraw(
     )
     sheet = old.model_copy(update={"implementations": entries})
     keys = FileKeyStore(home / "keys")
-    octets = sign_payload(sheet, keys, keys.find(KeyUse.CATALOGUE, uscc))
+    octets = sign_payload(sheet, Signer(keys, keys.find(KeyUse.CATALOGUE, uscc)))
     (home / "catalogue" / f"sheet-{uscc}.json").write_bytes(octets)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from protocol.identifiers import province_of
 from protocol.instants import parse_instant
 from routing.catalogue import ImplementationEntry, ItemsPayload, SheetPayload
 from routing.catalogue_document import Powers
-from routing.directory import (
+from routing.directory_document import (
     AuthorityEntry,
     CircleEntry,
     DirectoryPayload,
     KeyEntry,
     NodeEntry,
     RegionEntry,
-    province_of,
 )
 
 if TYPE_CHECKING:

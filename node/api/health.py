@@ -25,7 +25,7 @@ class HealthApi:
         context = self._context
         queues = await context.store.read(queue_lengths)
         directory = context.federation.directory
-        me = directory.node(context.here)
+        me, now_ms = directory.node(context.here), context.clock.now_ms()
         known = {peer: PeerRow(peer, 0, 0, None, None) for peer in queues}
         known |= {row.node: row for row in self._engine.peers()}
         peers = [
@@ -41,17 +41,19 @@ class HealthApi:
         provinces = [
             {
                 "prefix": prefix,
-                "version": document.payload.version,
-                "expires": written(document.payload.expires_ms),
+                "version": province.payload.version,
+                "root": province.root.payload.version,
+                "standing": directory.standing(prefix, now_ms).value,
+                "expires": written(province.fresh_until_ms),
             }
-            for prefix, document in directory.documents.items()
+            for prefix, province in directory.provinces.items()
         ]
         return respond(
             {
                 "node": context.here,
                 "name": None if me is None else me.name,
                 "environment": context.rules.environment,
-                "clock": written(context.clock.now_ms()),
+                "clock": written(now_ms),
                 "directory": provinces,
                 "store": {"trouble": context.store.trouble},
                 "peers": peers,

@@ -1,7 +1,7 @@
 """`catalogue`: service items and implementations, from a text file to a clerk's question.
 
-A province's items are signed with its directory key, an authority's sheet with its catalogue key:
-`sign` takes either, from the key store that holds the key.
+A province's items are signed by the keepers of its directory keys, like the directory: `propose`
+them. An authority's sheet is signed with its own catalogue key: `sign` it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import typer
 from node.cli.asking import CONFIG_NAME, ConfigFile, ask
 from node.cli.documents import (
     MODELS,
-    NAMES,
+    Signer,
     check_files,
+    kind_of,
     naming,
+    payload_of,
     read_anchor,
-    read_file,
+    read_files,
     read_octets,
     sign_payload,
     write_file,
 )
 from node.cli.ending import CommandError, Exit
 from node.cli.output import AsJson, write, write_json, write_table
+from node.cli.publisher import Publisher
 from node.clock import SystemClock
+from node.documents import NAMES
 from node.keystore import FileKeyStore
 from protocol.instants import format_instant
 from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, ItemsPayload, SheetPayload
-from routing.directory import DIRECTORY_TYPE
 from routing.payload import read_model
 from signing.keys import KeyUse
 
@@ -53,11 +56,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """查看目录文件 · what a catalogue file says; `check` checks its signature."""
-    document = read_file(file)
+    (document,) = read_files([file])
+    payload = payload_of(document)
     if as_json:
-        write_json({"kind": NAMES[document.kind], **document.payload.model_dump(mode="json")})
+        write_json({"kind": document.name, **payload.model_dump(mode="json")})
         return
-    _write_payload(document.payload)
+    _write_payload(payload)
     write()
     write("签名未核验 signature NOT checked: run_node.py catalogue check")
 
@@ -98,18 +102,44 @@ def find(
 
 
 @app.command()
+def propose(
+    file: Annotated[Path, typer.Argument(help="JSON 文本 · items as JSON text")],
+    *,
+    publisher: Annotated[
+        Path, typer.Option("--publisher", "-p", help="发布者目录 · the publisher's folder")
+    ] = Path(),
+    again: Annotated[
+        bool, typer.Option("--again", help="替换待签文件 · replace a proposal")
+    ] = False,
+) -> None:
+    """提出事项 · propose a province's items, for the signers of its directory."""
+    payload = _payload_in(file)
+    if not isinstance(payload, ItemsPayload):
+        what = f"{file}: 是实施清单 is a sheet"
+        raise CommandError(
+            what, "由该机关签发 its authority signs it: catalogue sign", Exit.REFUSED
+        )
+    path = Publisher(publisher).propose(payload, again=again)
+    write(f"待签 proposed {path}  版本 version {payload.version}")
+    write("下一步 next: 逐人 each signer: directory sign FILE --key OWN-FOLDER; directory publish")
+
+
+@app.command()
 def sign(
-    file: Annotated[Path, typer.Argument(help="JSON 文本 · items or a sheet as JSON text")],
+    file: Annotated[Path, typer.Argument(help="JSON 文本 · a sheet as JSON text")],
     *,
     keys: Annotated[Path, typer.Option(help="密钥库目录 · folder of the key store with the key")],
     out: Annotated[Path, typer.Option(help="输出文件 · where the signed document goes")],
 ) -> None:
-    """签发事项或实施清单 · sign items (directory key) or a sheet (the authority's key)."""
+    """签发实施清单 · sign an authority's sheet with its catalogue key."""
     payload = _payload_in(file)
+    if not isinstance(payload, SheetPayload):
+        what = f"{file}: 是事项 holds items, which several people sign"
+        raise CommandError(what, "改用 use: catalogue propose", Exit.REFUSED)
     store = FileKeyStore(keys)
-    use = KeyUse.DIRECTORY if isinstance(payload, ItemsPayload) else KeyUse.CATALOGUE
-    write_file(out, sign_payload(payload, store, store.find(use, payload.publisher)))
-    write(f"{out}  {payload.publisher}  版本 version {payload.version}")
+    signer = Signer(store, store.find(KeyUse.CATALOGUE, payload.authority))
+    write_file(out, sign_payload(payload, signer))
+    write(f"{out}  {payload.authority}  版本 version {payload.version}")
 
 
 @app.command()
@@ -122,12 +152,12 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """核验目录与事项文件 · check them alone and together: what would not count, and why."""
-    checked = check_files(files, read_anchor(trust))
     now_ms = SystemClock().now_ms()
+    checked = check_files(read_files(files), read_anchor(trust), now_ms)
     stale = [
-        f"{prefix}: 已过期 expired at {format_instant(document.payload.expires_ms)}"
-        for prefix, document in checked.directory.documents.items()
-        if prefix in checked.directory.stale(now_ms)
+        f"{province.prefix}: 已过期 expired at {format_instant(province.fresh_until_ms)}"
+        for province in checked.provinces
+        if now_ms >= province.fresh_until_ms
     ]
     aside = [f"{row.authority} {row.code}: {row.problem}" for row in checked.catalogue.set_aside]
     counts = {"items": len(checked.catalogue.items), "setAside": aside, "expired": stale}
@@ -176,7 +206,7 @@ def _write_payload(payload: Payload) -> None:
             )
             write_table(("事项 item", "实施编码 implementation", "区划 region", ""), entries)
         case _:
-            what = f"这是 this is a {NAMES[DIRECTORY_TYPE]}"
+            what = f"这是 this is a {NAMES[kind_of(payload)]}"
             raise CommandError(what, "改用 use: run_node.py directory show")
 
 

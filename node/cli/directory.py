@@ -1,9 +1,10 @@
-"""`directory`: a province's signed list of nodes, from its publisher's desk to a node's home.
+"""`directory`: a province's signed documents, from its publisher's desk to a node's home.
 
-The publisher keeps a folder: `keys/` (the directory key, best on a machine without a network),
-`anchor.json` (its public half, which every node gets by hand) and `draft.json` (what will be signed
-next; a text file that may be edited). `create` makes it, `admit` enters a node, `sign` publishes,
-`install` puts what was published into a node's home after checking it against the node's anchor.
+Who signs what, offline and by several people, is in `node.cli.ceremony`. Here is what a publisher
+does day by day: `admit` enters a node into the draft, `draft` proposes it for signatures, `publish`
+puts out what enough people signed, `freshness sign` says which of it is in force (a machine does
+that every few hours), `revoke` takes a key back at once. `install` puts what was published into a
+node's home, after checking it against the node's anchor.
 """
 
 from __future__ import annotations
@@ -13,108 +14,83 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from node.cli.ceremony import (
+    HERE,
+    PublisherOption,
+    key,
+    root_app,
+    sign,
+    still_needed,
+    tell_proposed,
+)
 from node.cli.documents import (
-    NAMES,
+    check_files,
     naming,
+    payload_of,
     read_anchor,
-    read_file,
+    read_files,
     read_octets,
-    sign_payload,
     write_file,
 )
 from node.cli.ending import CommandError, Exit
+from node.cli.in_force import freshness_app, revoke
 from node.cli.install import install
 from node.cli.output import NOT_DIALLED, AsJson, write, write_json, write_table
-from node.clock import SystemClock, SystemEntropy
-from node.keystore import FileKeyStore
+from node.cli.publisher import Publisher
+from node.cli.summaries import changes, summary
+from node.clock import SystemClock
+from node.documents import read_document
 from node.request import NodeFacts, read_request
-from protocol.envelope import Environment  # noqa: TC001 - typer reads it
+from protocol.errors import RefusedError, TongbanError
 from protocol.instants import format_instant
-from routing.directory import (
+from protocol.reasons import Reason
+from routing.catalogue import ItemsPayload
+from routing.directory_document import (
     DIRECTORY_TYPE,
-    AnchorEntry,
     AuthorityEntry,
     DirectoryPayload,
     KeyEntry,
-    PinnedKey,
     RegionEntry,
-    TrustAnchor,
-    check_directory,
-    open_directory,
 )
-from routing.payload import read_model
-from signing.keys import KeyUse
-from signing.suites import Suite
+from routing.directory_province import open_province, open_revocation
+from routing.directory_roles import (
+    AnchorEntry,
+    RevocationPayload,
+    RootPayload,
+    TrustAnchor,
+)
+from routing.directory_rules import advice, check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from node.cli.documents import DocumentFile
+    from node.cli.documents import Payload
+    from node.documents import DocumentFile
 
 _DAY_MS: Final = 24 * 3600 * 1000
-_ENTROPY_OCTETS: Final = 48
-_KEYS, _ANCHOR, _DRAFT = "keys", "anchor.json", "draft.json"
+_HOUR_MS: Final = 3600 * 1000
 
 app = typer.Typer(no_args_is_help=True, help="节点目录 · the signed directory of nodes")
 
-Publisher = Annotated[
-    Path, typer.Option("--publisher", "-p", help="发布者目录 · the publisher's folder")
-]
 Trust = Annotated[Path, typer.Option("--trust", help="信任锚文件 · the trust anchor's file")]
-HERE: Final = Path()
+
+
+for _command in (install, key, sign, revoke):
+    app.command()(_command)
+app.add_typer(root_app, name="root")
+app.add_typer(freshness_app, name="freshness")
 
 
 def add_to(program: typer.Typer) -> None:
     """Add the group."""
-    app.command()(install)
     program.add_typer(app, name="directory")
-
-
-@app.command()
-def create(
-    folder: Annotated[Path, typer.Argument(help="新目录 · the publisher's new folder")],
-    *,
-    prefix: Annotated[str, typer.Option(help="两位区划前缀 · region prefix, as 42")],
-    name: Annotated[str, typer.Option(help="省级名称 · the province's name")],
-    environment: Annotated[Environment, typer.Option(help="试运行或正式 · never mixed")] = "trial",
-    suite: Annotated[Suite, typer.Option(help="算法套件 · suite")] = Suite.SM2_SM3,
-) -> None:
-    """建立发布者目录 · make a publisher's folder: key, trust anchor, empty draft."""
-    if (folder / _DRAFT).exists():
-        what = f"{folder}: 已是发布者目录 is a publisher's folder already"
-        raise CommandError(what, "另选目录 choose another", Exit.REFUSED)
-    top = RegionEntry(code=f"{prefix}0000", name=name, parent=None)
-    draft = DirectoryPayload(
-        version=1,
-        environment=environment,
-        prefix=prefix,
-        name=name,
-        issued_ms=0,
-        expires_ms=0,
-        regions=(top,),
-        circles=(),
-        authorities=(),
-        nodes=(),
-        keys=(),
-        links=(),
-    )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = FileKeyStore.create(folder / _KEYS)
-    entropy = SystemEntropy().octets(_ENTROPY_OCTETS)
-    key = store.create_key(KeyUse.DIRECTORY, prefix, suite, entropy, SystemClock().now_ms())
-    pinned = PinnedKey(suite=key.suite, spki=key.spki)
-    anchor = TrustAnchor(anchors=(AnchorEntry(prefix=prefix, name=name, keys=(pinned,)),))
-    write_file(folder / _ANCHOR, anchor.model_dump_json(indent=1).encode() + b"\n")
-    _write_draft(folder, draft)
-    write(f"信任锚 trust anchor  {folder / _ANCHOR}   密钥号 key id {key.key_id}")
-    write(f"草稿 draft           {folder / _DRAFT}")
 
 
 @app.command()
 def admit(
     request: Annotated[Path, typer.Argument(help="节点的 request.json · a node's request")],
     *,
-    publisher: Publisher = HERE,
+    publisher: PublisherOption = HERE,
     region: Annotated[
         list[str] | None, typer.Option(help="代码,名称,上级 · region to enter: code,name,parent")
     ] = None,
@@ -130,7 +106,8 @@ def admit(
     years: Annotated[int, typer.Option(min=1, max=10, help="密钥有效年数 · of its keys")] = 3,
 ) -> None:
     """接纳节点 · enter a node and its keys into the draft, after checking every key's proof."""
-    draft = _read_draft(publisher)
+    desk = Publisher(publisher)
+    draft = desk.read_draft()
     with naming(request):
         facts = read_request(read_octets(request))
     if facts.environment != draft.environment:
@@ -151,60 +128,208 @@ def admit(
         }
     )
     check_directory(changed.model_copy(update={"issued_ms": now_ms, "expires_ms": now_ms + 1}))
-    _write_draft(publisher, changed)
+    desk.write_draft(changed)
     write(f"已接纳 admitted {node} {facts.node.name}  {facts.node.url or NOT_DIALLED}")
     write(f"证书 certificate SHA-256 {facts.node.certificate_digest.hex()}")
     for row in facts.keys:
         write(f"密钥 key {row.use:9} {row.owner:18} {row.id}")
     write("请经另一渠道（电话、当面）与节点核对以上指纹 compare these by telephone or in person,")
-    write("  再签发 then: run_node.py directory sign")
+    write("  再提交签署 then: run_node.py directory draft")
 
 
 @app.command()
-def sign(
+def draft(
     *,
-    publisher: Publisher = HERE,
-    out: Annotated[Path | None, typer.Option(help="输出文件 · where it goes")] = None,
+    publisher: PublisherOption = HERE,
     days: Annotated[int, typer.Option(min=1, max=730, help="有效天数 · valid for")] = 90,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="版本；默认为下一个 · version, if not the next")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="替换待签文件 · replace a proposal")
+    ] = False,
 ) -> None:
-    """签发 · sign the draft and publish it as the next version."""
+    """提交签署 · propose the draft as the next directory, for its signers."""
+    desk = Publisher(publisher)
     now_ms = SystemClock().now_ms()
-    dates = {"issued_ms": now_ms, "expires_ms": now_ms + days * _DAY_MS}
-    payload = _read_draft(publisher).model_copy(update=dates)
-    check_directory(payload)
-    store = FileKeyStore(publisher / _KEYS)
-    octets = sign_payload(payload, store, store.find(KeyUse.DIRECTORY, payload.prefix))
-    open_directory(octets, read_anchor(publisher / _ANCHOR))
-    path = out or publisher / f"directory-{payload.prefix}.json"
-    # First the draft: a version that was signed twice with other content would be refused anywhere.
-    _write_draft(publisher, payload.model_copy(update={"version": payload.version + 1}))
-    write_file(path, octets)
-    write(
-        f"{path}  版本 version {payload.version}  有效至 until {format_instant(payload.expires_ms)}"
+    payload = desk.read_draft().model_copy(
+        update={
+            "version": version or desk.latest_version(DIRECTORY_TYPE) + 1,
+            "issued_ms": now_ms,
+            "expires_ms": now_ms + days * _DAY_MS,
+        }
     )
+    check_directory(payload)
+    newest = desk.newest(DIRECTORY_TYPE, DirectoryPayload)
+    path = desk.propose(payload, again=again)
+    for line in changes(None if newest is None else newest[0], payload):
+        write(f"  {line}")
+    for line in advice(payload):
+        write(f"提醒 mind: {line}")
+    tell_proposed(desk, path)
+
+
+@app.command()
+def publish(*, publisher: PublisherOption = HERE) -> None:
+    """发布 · check what enough people have signed, and put it where nodes get it."""
+    desk = Publisher(publisher)
+    proposals = desk.proposals()
+    if not proposals:
+        what = f"{desk.pending}: 没有待签文件 nothing waits for signatures"
+        raise CommandError(what, "先 first: directory draft | root init | root rotate | revoke")
+    done = 0
+    for file in proposals:
+        payload = payload_of(file)
+        missing = still_needed(desk, file, payload)
+        if missing:
+            write(f"{file.path.name}: 尚缺 still needed: {'; '.join(missing)}")
+            continue
+        with naming(file.path):
+            _verify(desk, file, payload)
+        path = desk.publish(file)
+        if isinstance(payload, RootPayload):
+            _tell_root(desk, payload, file.octets)
+        write(f"已发布 published {path}")
+        write(f"  SHA-256 {read_document(path, file.octets).digest}")
+        done += 1
+    if not done:
+        raise CommandError(
+            "无一完成 none is complete", "继续签署 go on: directory sign", Exit.REFUSED
+        )
+    _tell_whole(desk)
+
+
+@app.command()
+def pin(
+    anchors: Annotated[list[Path], typer.Argument(help="各省信任锚 · trust anchors to join")],
+    *,
+    out: Annotated[Path, typer.Option(help="输出文件 · where the joint anchor goes")],
+) -> None:
+    """合并信任锚 · join trust anchors of several provinces into one file."""
+    entries: dict[str, AnchorEntry] = {}
+    for path in anchors:
+        for entry in read_anchor(path).anchors:
+            if entries.setdefault(entry.prefix, entry) != entry:
+                what = f"{path}: {entry.prefix} 与前不同 is pinned otherwise before"
+                raise CommandError(what, "逐一核实 find out which is right", Exit.REFUSED)
+    joint = TrustAnchor(anchors=tuple(entries[prefix] for prefix in sorted(entries)))
+    write_file(out, joint.model_dump_json(indent=1).encode() + b"\n")
+    for entry in joint.anchors:
+        write(f"{entry.prefix} {entry.name}  根 root {entry.root.version}  {entry.root.digest}")
+    write("请与各省当面或电话核对摘要 compare the digests with each province by telephone")
 
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="目录文件 · a directory's file")],
+    file: Annotated[Path, typer.Argument(help="已签名文件 · a signed document")],
     *,
-    trust: Annotated[
-        Path | None, typer.Option(help="信任锚；不给则不核验签名 · anchor; without it, unchecked")
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """查看目录文件 · what a directory says."""
-    document = _directory_file(file)
-    if trust is not None:
-        with naming(file):
-            open_directory(document.octets, read_anchor(trust))
-    payload = _payload(document)
+    """查看文件 · what a document says; `check` checks signatures."""
+    (document,) = read_files([file])
+    payload = payload_of(document)
     if as_json:
-        write_json({"signatureChecked": trust is not None, **payload.model_dump(mode="json")})
+        write_json({"kind": document.name, **payload.model_dump(mode="json")})
         return
-    checked = "签名有效 signature good" if trust else "签名未核验 signature NOT checked"
+    write(f"{document.name}  SHA-256 {document.digest}")
+    write(f"签署 signed by {'  '.join(sorted(document.signers)) or '—'}")
+    write("签名未核验 signatures NOT checked: run_node.py directory check")
+    write()
+    if isinstance(payload, DirectoryPayload):
+        _write_directory(payload)
+        return
+    for line in summary(payload):
+        write(line)
+
+
+@app.command()
+def check(
+    paths: Annotated[
+        list[Path], typer.Argument(help="文件或目录 · documents, or folders of them: whole sets")
+    ],
+    *,
+    trust: Trust,
+    as_json: AsJson = False,
+) -> None:
+    """核验成套文件 · check whole sets: signatures, rules, versions, time."""
+    now_ms = SystemClock().now_ms()
+    checked = check_files(read_files(paths), read_anchor(trust), now_ms)
+    rows = [
+        {
+            "prefix": row.prefix,
+            "root": row.root.payload.version,
+            "version": row.payload.version,
+            "digest": row.directory.digest,
+            "revocations": len(row.revocations),
+            "freshUntil": format_instant(row.fresh_until_ms),
+            "fresh": now_ms < row.fresh_until_ms,
+            "advice": list(advice(row.payload)),
+        }
+        for row in checked.provinces
+    ]
+    if as_json:
+        write_json({"provinces": rows})
+    else:
+        for province, row in zip(checked.provinces, rows, strict=True):
+            write(
+                f"成套有效 a good set: {province.payload.name} {row['prefix']}"
+                f"  根 root {row['root']}  目录 directory {row['version']}"
+                f"  至 until {row['freshUntil']}"
+            )
+            write(f"  SHA-256 {row['digest']}")
+            for line in advice(province.payload):
+                write(f"  提醒 mind: {line}")
+    late = [str(row["prefix"]) for row in rows if not row["fresh"]]
+    if late:
+        what = f"{' '.join(late)}: 已过期 expired"
+        raise CommandError(what, "向发布者索取新的时效声明 get a newer freshness", Exit.REFUSED)
+
+
+def _tell_root(desk: Publisher, payload: RootPayload, octets: bytes) -> None:
+    """After the first root: the anchor. After another: what its keys have to sign anew."""
+    if payload.version == 1:
+        desk.pin(payload.name, payload.prefix, octets)
+        write(f"信任锚 trust anchor {desk.anchor_file}，当面交给每个节点 to every node by hand")
+        return
+    for path in desk.propose_again(SystemClock().now_ms()):
+        write(
+            f"原签名含已移除的密钥，须重签 signed by a key that is gone, to be signed anew: {path}"
+        )
+
+
+def _verify(desk: Publisher, file: DocumentFile, payload: Payload) -> None:
+    """Hold a complete proposal against what nodes will hold it against."""
+    match payload:
+        case RootPayload():
+            desk.roots_with(file.octets, payload)
+        case RevocationPayload():
+            open_revocation(file.octets, desk.roots()[-1])
+        case DirectoryPayload() | ItemsPayload():
+            desk.open_signed(file, type(payload))
+        case _:
+            raise RefusedError(Reason.DOCUMENT_INVALID, f"{file.name} is not published this way")
+
+
+def _tell_whole(desk: Publisher) -> None:
+    """Whether what lies there is a set that nodes take, and what is missing if not."""
+    files = [file.octets for file in desk.files()]
+    (pinned,) = desk.anchor().anchors
+    try:
+        open_province(files, pinned, SystemClock().now_ms())
+    except TongbanError as error:
+        write(f"尚不成套，节点不会采用 not a set yet, nodes keep what they have: {error}")
+        write(
+            "下一步 next: directory draft / sign / publish，最后 at last: directory freshness sign"
+        )
+    else:
+        write(
+            "成套 a whole set；新目录随时效生效 what is new counts with: directory freshness sign"
+        )
+
+
+def _write_directory(payload: DirectoryPayload) -> None:
     write(f"{payload.name} {payload.prefix}  {payload.environment}  版本 version {payload.version}")
-    write(f"有效至 until {format_instant(payload.expires_ms)}  {checked}")
+    write(f"有效至 until {format_instant(payload.expires_ms)}")
     write()
     nodes = (
         (row.id, row.name, row.role, row.url or NOT_DIALLED, ",".join(row.serves))
@@ -217,28 +342,6 @@ def show(
         for row in payload.authorities
     )
     write_table(("机关 authority", "名称 name", "区划 region", "节点", "电话"), authorities)
-
-
-@app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="目录文件 · a directory's file")],
-    *,
-    trust: Trust,
-    as_json: AsJson = False,
-) -> None:
-    """核验目录文件 · check a directory's signature, rules and time."""
-    document = _directory_file(file)
-    with naming(file):
-        opened = open_directory(document.octets, read_anchor(trust))
-    payload, digest = opened.payload, opened.digest.hex()
-    if SystemClock().now_ms() >= payload.expires_ms:
-        what = f"{file}: 已于 expired at {format_instant(payload.expires_ms)} 过期"
-        raise CommandError(what, "向发布者索取新版 get a newer one", Exit.REFUSED)
-    if as_json:
-        write_json({"prefix": payload.prefix, "version": payload.version, "digest": digest})
-        return
-    write(f"有效 good: {payload.name} {payload.prefix} 版本 version {payload.version}")
-    write(f"SHA-256 {digest}")
 
 
 def _region(text: str) -> RegionEntry:
@@ -290,33 +393,3 @@ def _registered(
 def _merged(old: Sequence[object], new: Sequence[object], key: str) -> tuple[object, ...]:
     rows = {getattr(row, key): row for row in (*old, *new)}
     return tuple(rows[name] for name in sorted(rows))
-
-
-def _read_draft(folder: Path) -> DirectoryPayload:
-    path = folder / _DRAFT
-    if not path.exists():
-        what = f"{folder}: 不是发布者目录 not a publisher's folder, it has no {_DRAFT}"
-        raise CommandError(
-            what, "指明目录 name it: --publisher FOLDER; 新建 a new one: directory create"
-        )
-    with naming(path):
-        return read_model(DirectoryPayload, read_octets(path))
-
-
-def _write_draft(folder: Path, draft: DirectoryPayload) -> None:
-    write_file(folder / _DRAFT, draft.model_dump_json(indent=1).encode() + b"\n")
-
-
-def _directory_file(path: Path) -> DocumentFile:
-    document = read_file(path)
-    if document.kind != DIRECTORY_TYPE:
-        what = f"{path}: 是 is a document of the kind {NAMES[document.kind]}"
-        raise CommandError(what, "改用 use: run_node.py catalogue")
-    return document
-
-
-def _payload(document: DocumentFile) -> DirectoryPayload:
-    if not isinstance(document.payload, DirectoryPayload):
-        message = f"{document.path}: {document.kind}"
-        raise TypeError(message)
-    return document.payload

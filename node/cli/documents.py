@@ -1,16 +1,16 @@
-"""Signed documents in files, for the commands: of which kind one is, and whether a set holds."""
+"""Signed documents in files, for the commands: what one says, signing one, whether a set holds."""
 
 from __future__ import annotations
 
-import base64
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from node.cli.ending import CommandError
-from protocol.errors import RefusedError
-from protocol.reasons import Reason
+from node.documents import DocumentFile, files_in, read_document, set_of
+from node.federation import named_items
+from node.keyfile import sync_directory
+from protocol.errors import RefusedError, UnavailableError
 from routing.catalogue import (
     ITEMS_TYPE,
     SHEET_TYPE,
@@ -19,51 +19,54 @@ from routing.catalogue import (
     ItemsPayload,
     SheetDocument,
     SheetPayload,
-    open_items,
     open_sheet,
 )
-from routing.directory import (
-    DIRECTORY_TYPE,
-    Directory,
-    DirectoryDocument,
-    DirectoryPayload,
+from routing.directory import Directory
+from routing.directory_document import DIRECTORY_TYPE, DirectoryPayload
+from routing.directory_province import Province, open_province
+from routing.directory_roles import (
+    FRESHNESS_TYPE,
+    REVOCATION_TYPE,
+    ROOT_TYPE,
+    FreshnessPayload,
+    RevocationPayload,
+    RootPayload,
     TrustAnchor,
-    open_directory,
 )
 from routing.payload import read_payload, write_payload
-from signing.document import assemble_document, signed_octets
+from signing.document import assemble_document, read_claims, signed_octets
 from signing.keys import SigningRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from signing.keys import KeyStore
 
-Payload: TypeAlias = DirectoryPayload | ItemsPayload | SheetPayload
+Payload: TypeAlias = (
+    RootPayload
+    | DirectoryPayload
+    | FreshnessPayload
+    | RevocationPayload
+    | ItemsPayload
+    | SheetPayload
+)
 
 MODELS: Final[dict[str, type[Payload]]] = {
+    ROOT_TYPE: RootPayload,
     DIRECTORY_TYPE: DirectoryPayload,
+    FRESHNESS_TYPE: FreshnessPayload,
+    REVOCATION_TYPE: RevocationPayload,
     ITEMS_TYPE: ItemsPayload,
     SHEET_TYPE: SheetPayload,
 }
-NAMES: Final = {DIRECTORY_TYPE: "directory", ITEMS_TYPE: "items", SHEET_TYPE: "sheet"}
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentFile:
-    """A signed document in a file: what it claims to be, nothing of it checked."""
-
-    path: Path
-    octets: bytes = field(repr=False)
-    kind: str
-    payload: Payload
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What documents say that hold, alone and together."""
 
+    provinces: tuple[Province, ...]
     directory: Directory
     catalogue: Catalogue
 
@@ -86,52 +89,56 @@ def read_anchor(path: Path) -> TrustAnchor:
         return TrustAnchor.read(read_octets(path))
 
 
-def read_file(path: Path) -> DocumentFile:
-    """What a signed document in a file says of itself, unverified.
+def read_files(paths: Iterable[Path]) -> list[DocumentFile]:
+    """The signed documents in these files and folders, unverified.
 
     Raises:
         CommandError: no such file.
         RefusedError: DOCUMENT_INVALID: not a signed document of a kind known here.
     """
-    octets = read_octets(path)
-    try:
-        outer = json.loads(octets)
-        kind = str(outer["payloadType"])
-        inner = base64.b64decode(outer["payload"], validate=True)
-        model = MODELS[kind]
-    except (ValueError, TypeError, LookupError) as error:
-        detail = f"{path}: not a signed directory, items or sheet document"
-        raise RefusedError(Reason.DOCUMENT_INVALID, detail) from error
-    with naming(path):
-        return DocumentFile(path, octets, kind, read_payload(model, inner))
+    found: list[DocumentFile] = []
+    for path in files_in(paths):
+        with naming(path):
+            found.append(read_document(path, read_octets(path)))
+    return found
 
 
-def check_files(paths: Iterable[Path], anchor: TrustAnchor) -> Checked:
+def payload_of(file: DocumentFile) -> Payload:
+    """What a document says, unverified.
+
+    Raises:
+        RefusedError: DOCUMENT_INVALID: it does not follow its structure.
+    """
+    with naming(file.path):
+        return read_payload(MODELS[file.kind], read_claims(file.octets).payload)
+
+
+def check_files(files: Sequence[DocumentFile], anchor: TrustAnchor, now_ms: int) -> Checked:
     """Check documents against the anchor and each other.
 
     Raises:
         CommandError: no directory among them, which sheets are held against.
         RefusedError: the first that does not hold, named.
-        UnavailableError: one could not be checked.
+        UnavailableError: one could not be checked, or a set is not complete.
     """
-    files = [read_file(path) for path in paths]
-    directories: list[DirectoryDocument] = []
-    items: list[ItemsDocument] = []
-    sheets: list[SheetDocument] = []
-    for file in (file for file in files if file.kind == DIRECTORY_TYPE):
-        with naming(file.path):
-            directories.append(open_directory(file.octets, anchor))
-    if not directories:
+    prefixes = sorted({file.prefix for file in files if file.kind in (ROOT_TYPE, DIRECTORY_TYPE)})
+    if not prefixes:
         what = "没有节点目录文件 there is no directory among the files"
         raise CommandError(what, "一并给出 name one too: sheets are held against it")
-    directory = Directory.merge(directories)
+    provinces: list[Province] = []
+    items: list[ItemsDocument] = []
+    for prefix in prefixes:
+        province = open_province(set_of(files, prefix), anchor.entry(prefix), now_ms)
+        published = named_items(province, files)
+        provinces.append(province)
+        items += [] if published is None else [published]
+    directory = Directory.merge(provinces)
+    sheets: list[SheetDocument] = []
     for file in files:
-        with naming(file.path):
-            if file.kind == ITEMS_TYPE:
-                items.append(open_items(file.octets, anchor))
-            elif file.kind == SHEET_TYPE:
+        if file.kind == SHEET_TYPE:
+            with naming(file.path):
                 sheets.append(open_sheet(file.octets, directory))
-    return Checked(directory, Catalogue.merge(items, sheets, directory))
+    return Checked(tuple(provinces), directory, Catalogue.merge(items, sheets, directory))
 
 
 @contextmanager
@@ -141,14 +148,34 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except RefusedError as refusal:
         raise RefusedError(refusal.reason, f"{path}: {refusal.detail}") from refusal
+    except UnavailableError as trouble:
+        raise UnavailableError(trouble.reason, f"{path}: {trouble.detail}") from trouble
 
 
-def sign_payload(payload: Payload, keys: KeyStore, key_id: str) -> bytes:
-    """The signed document for a payload, by one key of a key store."""
-    kind = next(kind for kind, model in MODELS.items() if type(payload) is model)
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A key in a key store."""
+
+    store: KeyStore = field(repr=False)
+    key_id: str
+
+    def sign(self, kind: str, payload: bytes) -> bytes:
+        """Its signature for a document."""
+        request = SigningRequest(self.key_id, signed_octets(kind, payload))
+        return self.store.sign([request])[0]
+
+
+def sign_payload(payload: Payload, *signers: Signer) -> bytes:
+    """The signed document for a payload."""
+    kind = kind_of(payload)
     octets = write_payload(payload)
-    (signature,) = keys.sign([SigningRequest(key_id, signed_octets(kind, octets))])
-    return assemble_document(kind, octets, {key_id: signature})
+    signatures = {signer.key_id: signer.sign(kind, octets) for signer in signers}
+    return assemble_document(kind, octets, signatures)
+
+
+def kind_of(payload: Payload) -> str:
+    """The signed type of a payload."""
+    return next(kind for kind, model in MODELS.items() if type(payload) is model)
 
 
 def write_file(path: Path, octets: bytes) -> None:
@@ -156,3 +183,4 @@ def write_file(path: Path, octets: bytes) -> None:
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_bytes(octets)
     fresh.replace(path)
+    sync_directory(path.parent)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from node.cli.output import AsJson, write, write_json
 from node.clock import SystemClock, SystemEntropy
-from node.home import NewNode, create_home
+from node.home import CATALOGUE_FOLDER, DIRECTORIES_FOLDER, NewNode, create_home
 from protocol.envelope import Environment  # noqa: TC001 - typer reads it
 from signing.suites import Suite
-
-DIRECTORIES_FOLDER: Final = "directories"
-CATALOGUE_FOLDER: Final = "catalogue"
 
 
 def add_to(program: typer.Typer) -> None:
@@ -72,8 +69,6 @@ def init(
         suite=suite,
         peers_port=port,
         local_port=local_port,
-        directories=(DIRECTORIES_FOLDER,),
-        catalogues=(CATALOGUE_FOLDER,),
     )
     made = create_home(home, new, SystemEntropy(), SystemClock().now_ms())
     for folder in (DIRECTORIES_FOLDER, CATALOGUE_FOLDER):

@@ -1,36 +1,60 @@
 """`directory install`: what was published, checked against a node's anchor, into its home.
 
-Everything that will then lie in the home is checked together, before anything is written; and no
-file goes back to an older version.
+Everything that will then lie in the home is checked together, before anything is written, and
+nothing goes back to an older version. The freshness statement is written last: until it is there
+the node goes on with what it has, so a copy that was cut short does no harm.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from node.cli.asking import CONFIG_NAME, ConfigFile
-from node.cli.documents import NAMES, check_files, read_anchor, read_file, read_octets, write_file
+from node.cli.documents import naming, payload_of, read_anchor, read_files, read_octets, write_file
 from node.cli.ending import CommandError, Exit
 from node.cli.output import write
+from node.cli.publisher import file_name
+from node.clock import SystemClock
 from node.config import load_config
-from protocol.errors import TongbanError
-from routing.directory import DIRECTORY_TYPE
+from node.documents import NAMES, DocumentFile, files_in, read_document
+from node.federation import take_province
+from node.trust_memory import read_memory, remembering, write_memory
+from protocol.errors import RefusedError, TongbanError
+from protocol.reasons import Reason
+from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, open_sheet
+from routing.directory import Directory
+from routing.directory_document import DIRECTORY_TYPE
+from routing.directory_memory import remember
+from routing.directory_roles import FRESHNESS_TYPE, REVOCATION_TYPE, ROOT_TYPE
+from routing.payload import require_forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from node.cli.documents import DocumentFile
     from node.config import Config
-    from routing.directory import TrustAnchor
+    from node.federation import Held
+    from node.trust_memory import TrustMemory
+    from routing.directory_roles import TrustAnchor
+    from routing.payload import Named
+
+_ORDER: Final = (
+    ROOT_TYPE,
+    DIRECTORY_TYPE,
+    REVOCATION_TYPE,
+    ITEMS_TYPE,
+    FRESHNESS_TYPE,
+    SHEET_TYPE,
+)
 
 
 def install(
     files: Annotated[
-        list[Path], typer.Argument(help="已签发的目录、事项、实施清单 · directories, items, sheets")
+        list[Path],
+        typer.Argument(help="已发布的文件或目录 · what was published, or folders of it"),
     ],
     *,
     anchor: Annotated[
@@ -41,23 +65,29 @@ def install(
     """安装到节点 · check published files against the node's anchor and put them in its home."""
     settings = load_config(config)
     trusted = _anchor_of(settings, anchor)
-    fresh = [read_file(path) for path in files]
+    fresh = sorted(read_files(files), key=lambda file: _ORDER.index(file.kind))
     there = _installed(settings, fresh)
-    replaced = {id(old) for new in fresh for old in there if _same_publisher(old, new)}
-    stay = [old.path for old in there if id(old) not in replaced]
-    check_files([*files, *stay], trusted)
-    places = [_place(settings, new, there) for new in fresh]
-    for new, (_, old) in zip(fresh, places, strict=True):
-        _refuse_rollback(new, old)
-    if anchor is not None and not settings.trust.anchor.exists():
-        write_file(settings.trust.anchor, read_octets(anchor))
-    for new, (place, _) in zip(fresh, places, strict=True):
-        write_file(place, new.octets)
-        name = f"{NAMES[new.kind]} {new.payload.publisher}"
-        write(f"已安装 installed {name} 版本 version {new.payload.version}  {place}")
-    write(
-        "运行中的节点在 SIGHUP 或重启后生效 a running node takes it on SIGHUP, or at its next start"
-    )
+    with remembering(settings.trust.memory):
+        memory = read_memory(settings.trust.memory)
+        held = _check_sets(settings, fresh, there, trusted, memory)
+        sheets = _check_sheets(fresh, there, trusted, memory, held)
+        if anchor is not None and not settings.trust.anchor.exists():
+            write_file(settings.trust.anchor, read_octets(anchor))
+        for file in fresh:
+            place = _folder(settings, file) / file_name(file)
+            write_file(place, file.octets)
+            name = f"{NAMES[file.kind]} {payload_of(file).publisher}"
+            write(f"已安装 installed {name} 版本 version {payload_of(file).version}  {place}")
+        for file in there:
+            if _superseded(file, held):
+                file.path.unlink()
+        provinces = {prefix: remember(row.province) for prefix, row in held.items()}
+        changed = {
+            "provinces": memory.provinces | provinces,
+            "sheets": memory.sheets | sheets,
+        }
+        write_memory(settings.trust.memory, memory.model_copy(update=changed))
+    write("运行中的节点自行采用 a running node takes it within minutes; at once on SIGHUP")
 
 
 def _anchor_of(settings: Config, given: Path | None) -> TrustAnchor:
@@ -82,48 +112,96 @@ def _anchor_of(settings: Config, given: Path | None) -> TrustAnchor:
 def _installed(settings: Config, fresh: Sequence[DocumentFile]) -> list[DocumentFile]:
     """What lies in the home; a damaged file that one of the fresh ones replaces does not count."""
     found: list[DocumentFile] = []
-    replacing = {f"{NAMES[new.kind]}-{new.payload.publisher}.json" for new in fresh}
-    for path in (*settings.trust.directories, *settings.trust.catalogue):
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        for file in files:
-            if not file.exists():
-                continue
-            try:
-                found.append(read_file(file))
-            except TongbanError:
-                if file.name not in replacing:
-                    raise
-                write(f"已损坏，将被替换 damaged, to be replaced: {file}")
+    replacing = {file_name(file) for file in fresh}
+    known = {file.digest for file in fresh}
+    for path in files_in((*settings.trust.directories, *settings.trust.catalogue)):
+        if not path.exists():
+            continue
+        try:
+            with naming(path):
+                file = read_document(path, read_octets(path))
+        except TongbanError:
+            if path.name not in replacing:
+                raise
+            write(f"已损坏，将被替换 damaged, to be replaced: {path}")
+            continue
+        if file.digest not in known:
+            found.append(file)
     return found
 
 
-def _same_publisher(one: DocumentFile, other: DocumentFile) -> bool:
-    return (one.kind, one.payload.publisher) == (other.kind, other.payload.publisher)
+def _check_sets(
+    settings: Config,
+    fresh: Sequence[DocumentFile],
+    there: Sequence[DocumentFile],
+    trusted: TrustAnchor,
+    memory: TrustMemory,
+) -> dict[str, Held]:
+    """The provinces that fresh files concern, each as a set with what lies there already."""
+    held: dict[str, Held] = {}
+    now_ms = SystemClock().now_ms()
+    # A freshness statement takes the place of the one that is there; it is not one of two.
+    staying = [row for row in there if not _replaced(row, fresh)]
+    for prefix in sorted({file.prefix for file in fresh if file.kind != SHEET_TYPE}):
+        entry, known = trusted.entry(prefix), memory.provinces.get(prefix)
+        held[prefix] = take_province(entry, [*fresh, *staying], known, now_ms)
+        environment = held[prefix].province.environment
+        if environment != settings.node.environment:
+            detail = f"{prefix} is for {environment}, this node for {settings.node.environment}"
+            raise RefusedError(Reason.ENVIRONMENT_MISMATCH, detail)
+    return held
 
 
-def _place(
-    settings: Config, new: DocumentFile, there: Iterable[DocumentFile]
-) -> tuple[Path, DocumentFile | None]:
-    """Where a document goes, and the one it takes the place of."""
-    for old in there:
-        if _same_publisher(old, new):
-            return old.path, old
+def _replaced(row: DocumentFile, fresh: Iterable[DocumentFile]) -> bool:
+    return any(row.path.name == file_name(file) for file in fresh)
+
+
+def _check_sheets(
+    fresh: Sequence[DocumentFile],
+    there: Sequence[DocumentFile],
+    trusted: TrustAnchor,
+    memory: TrustMemory,
+    held: dict[str, Held],
+) -> dict[str, Named]:
+    named: dict[str, Named] = {}
+    now_ms = SystemClock().now_ms()
+    for file in fresh:
+        if file.kind != SHEET_TYPE:
+            continue
+        if file.prefix not in held:
+            entry, known = trusted.entry(file.prefix), memory.provinces.get(file.prefix)
+            held[file.prefix] = take_province(entry, there, known, now_ms)
+        with naming(file.path):
+            directory = Directory.merge(row.province for row in held.values())
+            sheet = open_sheet(file.octets, directory)
+            publisher = sheet.payload.publisher
+            require_forward(publisher, sheet.named, memory.sheets.get(publisher))
+        named[publisher] = sheet.named
+    return named
+
+
+def _superseded(file: DocumentFile, held: dict[str, Held]) -> bool:
+    """Whether a file there is no longer of the set in force."""
+    province = None if file.prefix not in held else held[file.prefix].province
+    if province is None or file.kind not in (DIRECTORY_TYPE, ITEMS_TYPE):
+        return False
+    said = province.freshness.payload
+    named = said.directory if file.kind == DIRECTORY_TYPE else said.items
+    return named is not None and file.digest != named.digest
+
+
+def _folder(settings: Config, file: DocumentFile) -> Path:
+    """Where a document goes."""
     trust = settings.trust
-    configured = trust.directories if new.kind == DIRECTORY_TYPE else trust.catalogue
-    for path in configured:
+    catalogue = file.kind in (ITEMS_TYPE, SHEET_TYPE)
+    section, paths = (
+        ("catalogue", trust.catalogue) if catalogue else ("directories", trust.directories)
+    )
+    for path in paths:
         if path.is_dir():
-            return path / f"{NAMES[new.kind]}-{new.payload.publisher}.json", None
-        if not path.exists():
-            return path, None
-    section = "directories" if new.kind == DIRECTORY_TYPE else "catalogue"
-    what = f"{new.path}: [trust] {section} 没有其位置 has no place for it"
+            return path
+        if not path.exists() and not path.suffix:
+            path.mkdir(parents=True)
+            return path
+    what = f"{file.path}: [trust] {section} 没有其位置 has no place for it"
     raise CommandError(what, "在配置中加一个目录 add a folder there in the configuration")
-
-
-def _refuse_rollback(new: DocumentFile, old: DocumentFile | None) -> None:
-    if old is None or old.payload.version < new.payload.version or old.octets == new.octets:
-        return
-    if old.payload == new.payload:
-        return
-    what = f"{new.path}: 版本 version {new.payload.version}, 已装 installed {old.payload.version}"
-    raise CommandError(what, "向发布者索取新版 get a newer one", Exit.REFUSED)

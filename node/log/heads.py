@@ -312,7 +312,7 @@ class HeadExchange:
             RefusedError: HEAD_INVALID.
             UnavailableError: KEY_UNKNOWN, CLOCK_SKEW or STORE_UNAVAILABLE.
         """
-        verified = verify_head(frame.octets, self._context.federation.directory.trust, peer)
+        verified = verify_head(frame.octets, self._context.trust(), peer)
         if verified.head.view != view_digest(frame.view):
             raise RefusedError(Reason.HEAD_INVALID, "signed over another view")
         if verified.head.instant_ms > now_ms + MAX_CLOCK_SKEW_MS:

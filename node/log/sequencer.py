@@ -24,6 +24,7 @@ from node.ports import Decision, Delete, Insert, Unit
 from node.store import schema
 from protocol.errors import TongbanError
 from protocol.limits import MERGE_DELAY_MS
+from routing.directory_views import write_view
 from signing.keys import KeyStoreError, KeyUse
 from signing.log import Birth, Head, LeafType, LogDigest, head_request, view_digest, write_head
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.ports import Row
     from protocol.proof import Proof
-    from routing.directory import Directory
     from signing.suites import PublicKey
 
 LOG_LOCK: Final = "log"
@@ -127,7 +127,7 @@ class Sequencer:
         return True
 
     def _moment(self) -> Moment:
-        view = view_octets(self._context.federation.directory)
+        view = write_view(self._context.federation.directory.view())
         event: LeafType | None = None
         if self._noted is None:
             event = LeafType.START
@@ -187,9 +187,3 @@ def _head_row(head: Head, proof: Proof, view: bytes) -> Insert:
         "stamp": None,
     }
     return Insert(schema.log_head, values)
-
-
-def view_octets(directory: Directory) -> bytes:
-    """What a node holds of the directories, to be compared with what its peers hold."""
-    documents = directory.documents
-    return b"".join(prefix.encode() + documents[prefix].digest for prefix in sorted(documents))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from protocol.identifiers import identity_check
-from routing.directory import AuthorityEntry
+from routing.directory_document import AuthorityEntry
+from tests.ceremony import Office
 from tests.command_line import Ending, asked, done, run
 from tests.homes import WUHAN, XIANGYANG, bureau, free_ports, operator, window
 from tests.integration.test_demo import DEADLINE_S, eventually
@@ -90,38 +91,35 @@ def make_homes(folder: Path) -> list[City]:
 
 def publish(folder: Path, cities: list[City]) -> tuple[Path, list[Path]]:
     """The publisher's work; its anchor and what it hands out."""
-    desk = folder / "publisher"
-    done("directory", "create", desk, "--prefix", "42", "--name", "湖北省")
+    office = Office(folder / "office", suite="sm2-sm3")
+    office.found()
     for city in cities:
         node = city.node
         links = () if city is cities[0] else ("--link", cities[0].node)
         done(
-            *("directory", "admit", city.home / "request.json", "--publisher", desk),
+            *("directory", "admit", city.home / "request.json", "--publisher", office.publisher),
             *("--region", f"{node},{NAMES[node]},420000", *links),
             *authority(node, operator(node), "数据局"),
             *authority(node, window(node), "政务服务中心"),
             *authority(node, bureau(node), "民政局"),
         )
-    done("directory", "sign", "--publisher", desk)
     published = item(ITEM, bases=(basis("residence"),), handled_in="node")
-    text = cities[0].write(
-        "items",
+    office.publish_items(
         {
             "version": 1,
             "environment": "trial",
             "prefix": "42",
             "issued_ms": 1,
             "items": [published.model_dump(mode="json")],
-        },
+        }
     )
-    items = desk / "items-42.json"
-    done("catalogue", "sign", text, "--keys", desk / "keys", "--out", items)
-    return desk / "anchor.json", [desk / "directory-42.json", items, *sheets(folder, cities, desk)]
+    office.issue()
+    return office.anchor, [office.published, *sheets(folder, cities, office)]
 
 
-def sheets(folder: Path, cities: list[City], desk: Path) -> Iterator[Path]:
+def sheets(folder: Path, cities: list[City], office: Office) -> Iterator[Path]:
     """Each authority's own, signed with the key in its node's home."""
-    shown = asked("directory", "show", desk / "directory-42.json")
+    shown = asked("directory", "show", office.published / "directory-42-1.json")
     for city in cities:
         owner = next(row for row in shown["authorities"] if row["uscc"] == bureau(city.node))
         entry = implementation(
@@ -132,6 +130,7 @@ def sheets(folder: Path, cities: list[City], desk: Path) -> Iterator[Path]:
             {
                 "version": 1,
                 "environment": "trial",
+                "prefix": "42",
                 "authority": bureau(city.node),
                 "issued_ms": shown["issued_ms"],
                 "implementations": [entry.model_dump(mode="json")],

@@ -125,7 +125,7 @@ async def test_a_hang_up_reloads_what_was_published_and_nothing_stops(homes: Hom
             await says(child, "trust reloaded")
             (province,) = (await desk.get("/v1/health")).json["directory"]
             assert province["version"] == 2
-            (homes.folder / "directory.json").write_bytes(b"{}")
+            (homes.folder / "directories" / "directory.json").write_bytes(b"{}")
             child.send_signal(signal.SIGHUP)
             (*_, line) = await says(child, "reload refused")
             assert "directory.json" in line

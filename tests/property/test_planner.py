@@ -13,7 +13,8 @@ from routing.planner import Plan, plan
 from tests.unit.routing.provinces import hub, merged, node, province
 
 if TYPE_CHECKING:
-    from routing.directory import Directory, DirectoryPayload
+    from routing.directory import Directory
+    from routing.directory_document import DirectoryPayload
 
 PREFIXES = ("42", "43", "44")
 CITIES = ("0100", "0200", "0300", "0600")

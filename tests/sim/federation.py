@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING
 import schemas
 from node.context import Federation
 from protocol.bodies import KINDS
-from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, Catalogue, open_items, open_sheet
+from routing.catalogue import SHEET_TYPE, Catalogue, open_sheet
 from routing.catalogue_document import (
     Basis,
     ImplementationEntry,
     Item,
-    ItemsPayload,
     Limit,
     Marks,
     Powers,
     SheetPayload,
 )
-from routing.directory import Directory, KeyEntry
+from routing.directory_document import KeyEntry
 from routing.payload import write_payload
 from signing.document import sign_document
 from signing.keys import KeyUse
 from signing.verify import Rules
 from tests.sim.keyring import Keyring
 from tests.sim.loop import START_MS
-from tests.unit.routing.provinces import anchor, hub, merged, node, province, root_key, uscc
+from tests.unit.routing.provinces import hub, merged, node, province, uscc
+from tests.unit.routing.services import items_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from routing.catalogue import Implementation
+    from routing.directory import Directory
 
 FAR_MS = 2**50
 RULES = Rules(schemas.compiled(), frozenset(kind.name for kind in KINDS), "trial")
@@ -90,21 +91,7 @@ def make_sample(*undialled: str) -> Sample:
 def _catalogue(
     directory: Directory, layout: dict[str, tuple[str, ...]], keyrings: dict[str, Keyring]
 ) -> Catalogue:
-    items = [
-        open_items(
-            sign_document(
-                ITEMS_TYPE,
-                write_payload(
-                    ItemsPayload(
-                        version=1, environment="trial", prefix=prefix, issued_ms=1, items=(_item(),)
-                    )
-                ),
-                [root_key(prefix)],
-            ),
-            anchor(prefix),
-        )
-        for prefix in layout
-    ]
+    items = [items_of(prefix, _item(), issued_ms=1) for prefix in layout]
     sheets = [
         open_sheet(
             sign_document(

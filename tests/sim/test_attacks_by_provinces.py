@@ -38,7 +38,7 @@ VOID: Final = CaseVoid(SALT, CLERK, "空号")
 
 def claiming() -> Federation:
     """The directory in which Hunan claims it; everything is signed as it has to be."""
-    hubei, hunan = (SAMPLE.directory.documents[prefix].payload for prefix in ("42", "43"))
+    hubei, hunan = (SAMPLE.directory.provinces[prefix].payload for prefix in ("42", "43"))
     claim = authority(YUEYANG).model_copy(update={"uscc": CLAIMED})
     keys = tuple(
         row.model_copy(update={"owner": CLAIMED})

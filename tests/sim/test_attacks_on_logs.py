@@ -12,12 +12,12 @@ import pytest
 
 from node.log.heads import LOOK_MS, QUIET_MS, alarms, find_held, find_shown
 from node.log.reading import log_size, newest_head
-from node.log.sequencer import view_octets
 from protocol.frames import HeadFrame, HeldFrame, ReceiptFrame, read_frames, write_frames
 from protocol.limits import HEAD_INTERVAL_MS, MAX_CLOCK_SKEW_MS
 from protocol.proof import Single
 from protocol.reasons import Reason
 from protocol.receipt import read_receipt
+from routing.directory_views import write_view
 from signing.heads import Verdict
 from signing.keys import KeyUse, SigningRequest
 from signing.log import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from protocol.frames import Frame
 
-VIEW = view_octets(SAMPLE.directory)
+VIEW = write_view(SAMPLE.directory.view())
 LEAVES = [b"%041d" % number for number in range(64)]
 TREE = Recursive(LEAVES)
 OTHER = Recursive([*LEAVES[:3], b"x" * 41, *LEAVES[4:]])

@@ -18,20 +18,22 @@ from examples.federation import (
 from protocol.bodies import CaseSubmit, check_references
 from protocol.identifiers import is_identity_number, is_uscc
 from protocol.instants import parse_instant
-from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, Catalogue, open_items, open_sheet
-from routing.directory import DIRECTORY_TYPE, Directory, check_directory, open_directory
+from routing.catalogue import SHEET_TYPE, Catalogue, open_items, open_sheet
+from routing.directory import Directory
+from routing.directory_rules import check_directory
 from routing.jurisdiction import Ambiguous, Responsible, responsible
 from routing.payload import write_payload
 from routing.planner import plan as plan_routes
 from signing.document import sign_document
 from signing.keys import KeyUse
-from tests.unit.routing.provinces import anchor, certificate_of, key_entry, make_key, root_key
+from tests.unit.routing.provinces import certificate_of, key_entry, make_key, named, opened
+from tests.unit.routing.services import sign_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from examples.federation import NodePlan
-    from routing.directory import DirectoryPayload
+    from routing.directory_document import DirectoryPayload
 
 PLAN = load_federation()
 NOW_MS = parse_instant("2026-11-22T03:00:00.000Z")
@@ -62,17 +64,13 @@ def payload(prefix: str, *nodes: NodePlan) -> DirectoryPayload:
 
 def federation() -> tuple[Directory, Catalogue]:
     """The whole plan through signing and opening, as nodes will read it."""
-    pinned = anchor("42", "43")
-    prefixes = [province.prefix for province in PLAN.provinces]
-    documents = [
-        sign_document(DIRECTORY_TYPE, write_payload(payload(p, *PLAN.nodes)), [root_key(p)])
-        for p in prefixes
-    ]
-    directory = Directory.merge(open_directory(octets, pinned) for octets in documents)
-    items, sheets = [], []
-    for prefix in prefixes:
-        said = write_payload(items_payload(PLAN, prefix, version=1, issued_ms=NOW_MS))
-        items.append(open_items(sign_document(ITEMS_TYPE, said, [root_key(prefix)]), pinned))
+    provinces, items, sheets = [], [], []
+    for prefix in (province.prefix for province in PLAN.provinces):
+        published = sign_items(items_payload(PLAN, prefix, version=1, issued_ms=NOW_MS))
+        province = opened(payload(prefix, *PLAN.nodes), items=named(published))
+        provinces.append(province)
+        items.append(open_items(published, province))
+    directory = Directory.merge(provinces)
     for _, row in PLAN.authorities():
         said = write_payload(sheet_payload(PLAN, row.uscc, version=1, issued_ms=NOW_MS))
         octets = sign_document(SHEET_TYPE, said, [make_key(f"c{row.uscc}")])

@@ -13,7 +13,7 @@ from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import read_frames
 from protocol.reasons import Reason
-from routing.directory import TrustAnchor
+from routing.directory_roles import TrustAnchor
 from signing.batch import Checking
 from signing.document import open_document
 from signing.evidence import Outcome

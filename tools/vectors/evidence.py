@@ -14,7 +14,7 @@ from tests.evidence_files import (
     FOREIGN,
     PARTS,
     Piece,
-    directory,
+    directories,
     evidence,
     joined,
     message,
@@ -29,7 +29,7 @@ from tools.vectors.samples import keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from routing.directory import TrustAnchor
+    from routing.directory_roles import TrustAnchor
 
 ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL = 1, 2, 3, 4, 5, 9
 KEYS: Final = keys()
@@ -71,9 +71,9 @@ def registered(use: KeyUse, owner: str, **changes: Any) -> Keys:  # noqa: ANN401
     return Keys(records, KEYS.secrets)
 
 
-def without(use: KeyUse) -> bytes:
-    """The directory without the keys of this use."""
-    return directory(Keys([row for row in KEYS.records if row.use is not use], KEYS.secrets))
+def without(use: KeyUse) -> list[bytes]:
+    """The directory's files without the keys of this use."""
+    return directories(Keys([row for row in KEYS.records if row.use is not use], KEYS.secrets))
 
 
 def edited(kind: int, octets: bytes, records: Sequence[Piece] | None = None) -> list[Piece]:
@@ -112,7 +112,7 @@ def _good() -> Iterator[Case]:
     )
     seen = [message(KEYS, received_ms=NOW_MS + DAY_MS)]
     late = registered(KeyUse.ENVELOPE, authority_of(WUHAN), revoked_ms=NOW_MS + DAY_MS + 1)
-    octets = evidence(KEYS, seen, documents=[directory(late)])
+    octets = evidence(KEYS, seen, documents=directories(late))
     yield _valid(
         "revoked-later",
         octets,
@@ -139,7 +139,7 @@ def _container_and_about() -> Iterator[Case]:
         ),
         (
             "order",
-            joined([first[DIRECTORY], first[ABOUT], *pieces(ONE)[2:]]),
+            joined([pieces(ONE)[1], first[ABOUT], *pieces(ONE)[2:]]),
             "The directory before the description.",
             "节点目录排在说明之前。",
         ),
@@ -216,7 +216,7 @@ def _container_and_about() -> Iterator[Case]:
 
 
 def _directories_and_envelopes() -> Iterator[Case]:
-    own = directory(KEYS)
+    own = directories(KEYS)
     yield refused(
         3,
         "directories-foreign-anchor",
@@ -230,13 +230,14 @@ def _directories_and_envelopes() -> Iterator[Case]:
     yield refused(
         3,
         "directories-twice",
-        evidence(KEYS, story(KEYS), documents=[own, own]),
-        "One province's directory twice.",
-        "同一省的目录出现两次。",
+        evidence(KEYS, story(KEYS), documents=[*own, own[1]]),
+        "One file of a directory twice.",
+        "目录的同一文件出现两次。",
         WHOLE,
         reason=Reason.DOCUMENT_INVALID,
     )
-    production = evidence(KEYS, story(KEYS), documents=[directory(KEYS, environment="production")])
+    listed = directories(KEYS, environment="production")
+    production = evidence(KEYS, story(KEYS), documents=listed)
     yield refused(
         3,
         "directories-of-production",
@@ -246,7 +247,7 @@ def _directories_and_envelopes() -> Iterator[Case]:
         OUTSIDE,
         reason=Reason.ENVIRONMENT_MISMATCH,
     )
-    envelope = pieces(FILE)[2].octets
+    envelope = next(row.octets for row in pieces(FILE) if row.kind == ENVELOPE)
     changed = sealed_anew(
         edited(ENVELOPE, envelope.replace(b'sequence="1"', b'sequence="2"')), KEYS
     )
@@ -262,7 +263,7 @@ def _directories_and_envelopes() -> Iterator[Case]:
     yield refused(
         4,
         "envelopes-key-unknown",
-        evidence(KEYS, story(KEYS), documents=[without(KeyUse.ENVELOPE)]),
+        evidence(KEYS, story(KEYS), documents=without(KeyUse.ENVELOPE)),
         "The file does not bring the sender's key.",
         "文件未附发送方密钥。",
         WHOLE,
@@ -285,7 +286,7 @@ def _directories_and_envelopes() -> Iterator[Case]:
         ),
     ):
         held = registered(KeyUse.ENVELOPE, authority_of(WUHAN), revoked_ms=revoked_ms)
-        octets = evidence(KEYS, [one], documents=[directory(held)])
+        octets = evidence(KEYS, [one], documents=directories(held))
         yield refused(
             4,
             f"envelopes-{name}",

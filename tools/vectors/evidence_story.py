@@ -9,7 +9,7 @@ from protocol.reasons import Reason
 from signing.keys import KeyUse
 from tests.evidence_files import (
     PARTS,
-    directory,
+    directories,
     evidence,
     joined,
     message,
@@ -169,7 +169,7 @@ def _subject_and_seal() -> Iterator[Case]:
         ),
         (
             "key-revoked",
-            evidence(KEYS, whole, documents=[directory(late)]),
+            evidence(KEYS, whole, documents=directories(late)),
             "The sealing key was revoked before the export.",
             "签封密钥在导出之前吊销。",
         ),

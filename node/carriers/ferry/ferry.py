@@ -259,7 +259,7 @@ class Ferry:
         name = look.found.name
         octets = await self._run(self._folders.read, name, 0, FERRY_HEAD_OCTETS)
         passage = Passage(self.terms.peer, self._context.here)
-        trust = self._context.federation.directory.trust
+        trust = self._context.trust()
         try:
             look.head = verify_ferry_head(octets, passage, trust, self._context.clock.now_ms())
         except RefusedError as refusal:

@@ -25,7 +25,7 @@ from tests.unit.routing.provinces import anchor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routing.directory import TrustAnchor
+    from routing.directory_roles import TrustAnchor
 
 SAMPLE = make_sample()
 OURS, FOREIGN = anchor("42", "43"), anchor("44")

@@ -23,14 +23,15 @@ from protocol.reasons import Reason
 from protocol.receipt import ReceiptType, read_receipt
 from routing.catalogue import Catalogue
 from routing.delivery import Standing
-from routing.directory import Directory, open_directory
+from routing.directory import Directory
+from routing.directory_province import open_provinces
 from signing.evidence import Outcome
 from tests.evidence_files import (
     ANCHOR,
     EXPORTED_MS,
     PARTS,
     check,
-    directory,
+    directories,
     keys,
     message,
     pieces,
@@ -38,7 +39,7 @@ from tests.evidence_files import (
 from tests.messages import CASE_ID, HUB, NOW_MS, WUHAN, XIANGYANG, message_id, rules, verified
 from tests.sim.memory_blobs import Disk, MemoryBlobs
 from tests.store_kit import unit
-from tests.unit.routing.provinces import province, sign
+from tests.unit.routing.provinces import FOREVER_MS, files_of, province
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 KEYS = keys()
 DIRECTORY = Directory.merge(
-    open_directory(octets, ANCHOR) for octets in (directory(KEYS), sign(province("43", [])))
+    open_provinces([*directories(KEYS), *files_of(province("43", []))], ANCHOR), FOREVER_MS
 )
 
 
@@ -168,7 +169,7 @@ def test_a_case_with_what_was_sent_and_what_came(wuhan: Node) -> None:
 def test_only_the_directories_of_the_provinces_concerned_go_along(wuhan: Node) -> None:
     wuhan.hold(message(KEYS), Role.OUT)
     documents = [record.octets for record in pieces(wuhan.case()) if record.kind == 2]
-    assert documents == [directory(KEYS)]
+    assert documents == directories(KEYS)
 
 
 def test_erased_parts_are_reported(wuhan: Node) -> None:

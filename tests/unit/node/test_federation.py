@@ -12,6 +12,7 @@ from node.config import ConfigError
 from node.federation import Trust
 from node.keystore import FileKeyStore
 from node.tls import load_identity
+from protocol.errors import UnavailableError
 from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, operator
 from tests.unit.routing.provinces import anchor
 
@@ -79,7 +80,7 @@ def _no_anchor(homes: Homes) -> None:
 
 
 def _changed_directory(homes: Homes) -> None:
-    path = homes.folder / "directory.json"
+    path = homes.folder / "directories" / "directory.json"
     octets = path.read_bytes()
     path.write_bytes(octets[:200] + bytes([octets[200] ^ 1]) + octets[201:])
 
@@ -88,23 +89,22 @@ def _no_json(homes: Homes) -> None:
     (homes.folder / "catalogue" / "items.json").write_bytes(b"\xff")
 
 
-def _empty_folder(homes: Homes) -> None:
-    (homes.folder / "empty").mkdir()
-    edit(homes.folder / WUHAN / "node.toml", "../directory.json", "../empty")
+def _changed_memory(homes: Homes) -> None:
+    (homes.folder / WUHAN / "trust-memory.json").write_bytes(b"[]")
 
 
 @pytest.mark.parametrize(
     ("change", "file", "words"),
     [
-        (_not_listed, "directory.json", "node 420100 is not listed"),
-        (_another_environment, "directory.json", "for trial, but this node is in production"),
-        (_another_certificate, "directory.json", "another TLS certificate"),
-        (_another_key, "directory.json", "is not registered"),
-        (_another_anchor, "directory.json", "document-signature"),
+        (_not_listed, "directories", "node 420100 is not listed"),
+        (_another_environment, "directories", "for trial, but this node is in production"),
+        (_another_certificate, "directories", "another TLS certificate"),
+        (_another_key, "directories", "is not registered"),
+        (_another_anchor, "anchor.json", "pins no root for '42'"),
         (_no_anchor, "anchor.json", "cannot be read: No such file"),
         (_changed_directory, "directory.json", "document-"),
         (_no_json, "items.json", "document-invalid"),
-        (_empty_folder, "empty", "no directory in it"),
+        (_changed_memory, "trust-memory.json", "damaged"),
     ],
 )
 def test_what_does_not_hold_stops_the_start_and_is_named(
@@ -133,20 +133,54 @@ def test_a_sheet_that_does_not_hold_stops_nobody_else(homes: Homes) -> None:
     assert line["file"] == sheet.name
 
 
-def test_nothing_goes_back_to_an_older_version(homes: Homes) -> None:
-    trust = trust_of(homes)
-    old = (homes.folder / "directory.json").read_bytes()
+def test_what_is_not_there_is_not_decided(homes: Homes) -> None:
+    (homes.folder / "empty").mkdir()
+    edit(homes.folder / WUHAN / "node.toml", "../directories", "../empty")
+    with pytest.raises(UnavailableError, match="pinned root of 42"):
+        trust_of(homes).load()
+
+
+@pytest.mark.spec("DI-11")
+@pytest.mark.parametrize("restarted", [False, True])
+def test_nothing_goes_back_to_an_older_version(homes: Homes, *, restarted: bool) -> None:
+    trust, folder = trust_of(homes), homes.folder / "directories"
+    trust.load()
+    shutil.copytree(folder, homes.folder / "old")
     homes.publish(version=2)
-    assert trust.load().directory.documents["42"].payload.version == 2
-    newer = (homes.folder / "directory.json").read_bytes()
-    (homes.folder / "directory.json").write_bytes(old)
-    with pytest.raises(ConfigError, match="version 1 is older than 2"):
+    assert trust.load().directory.provinces["42"].payload.version == 2
+    shutil.copytree(folder, homes.folder / "new")
+    trust = trust_of(homes) if restarted else trust
+    shutil.copytree(homes.folder / "old", folder, dirs_exist_ok=True)
+    with pytest.raises(
+        ConfigError, match=r"directory: version 1 .* after version 2 .*: a rollback"
+    ):
         trust.load()
     homes.publish(version=2)
     with pytest.raises(ConfigError, match="exists with other content"):
         trust.load()
-    (homes.folder / "directory.json").write_bytes(newer)
-    assert trust.load().directory.documents["42"].payload.version == 2
+    shutil.copytree(homes.folder / "new", folder, dirs_exist_ok=True)
+    assert trust.load().directory.provinces["42"].payload.version == 2
+
+
+def test_who_loses_the_memory_starts_anew_from_the_anchor(homes: Homes) -> None:
+    trust = trust_of(homes)
+    trust.load()
+    (homes.folder / WUHAN / "trust-memory.json").unlink()
+    assert trust_of(homes).load().directory.provinces["42"].payload.version == 1
+    assert (homes.folder / WUHAN / "trust-memory.json").exists()
+
+
+@pytest.mark.spec("DI-11")
+def test_an_older_sheet_is_left_out_across_a_restart(homes: Homes) -> None:
+    path = homes.folder / "catalogue" / f"sheet-{XIANGYANG}.json"
+    old = path.read_bytes()
+    homes.publish_catalogue(version=2)
+    trust_of(homes).load()
+    path.write_bytes(old)
+    with structlog.testing.capture_logs() as logged:
+        federation = trust_of(homes).load()
+    assert federation.catalogue.served(ITEM, bureau(XIANGYANG), SystemClock().now_ms()) is None
+    assert "a rollback" in next(row for row in logged if row["event"] == "sheet left out")["why"]
 
 
 def test_an_older_sheet_leaves_the_newer_in_force(homes: Homes) -> None:
@@ -166,7 +200,7 @@ def test_a_refused_reload_changes_nothing(homes: Homes) -> None:
     with pytest.raises(ConfigError, match="is not listed"):
         trust.load()
     homes.publish(version=2)
-    assert trust.load().directory.documents["42"].payload.version == 2
+    assert trust.load().directory.provinces["42"].payload.version == 2
 
 
 def test_a_key_that_is_not_registered_is_named_at_the_start(homes: Homes) -> None:

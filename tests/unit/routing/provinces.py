@@ -12,41 +12,59 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from protocol.identifiers import uscc_check
-from routing.directory import (
+from routing.directory import Directory
+from routing.directory_document import (
     DIRECTORY_TYPE,
-    AnchorEntry,
     AuthorityEntry,
     CircleEntry,
-    Directory,
-    DirectoryDocument,
     DirectoryPayload,
     KeyEntry,
     NodeEntry,
-    PinnedKey,
     RegionEntry,
-    TrustAnchor,
-    open_directory,
 )
-from routing.payload import write_payload
+from routing.directory_province import Province, open_province
+from routing.directory_roles import (
+    FRESHNESS_TYPE,
+    REVOCATION_TYPE,
+    ROOT_TYPE,
+    AnchorEntry,
+    FreshnessPayload,
+    RevocationPayload,
+    RevokedKey,
+    Role,
+    RoleKey,
+    RootPayload,
+    TrustAnchor,
+)
+from routing.payload import Named, digest_of, write_payload
 from signing.document import sign_document
 from signing.suites import PrivateKey, Suite, private_key_from_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from protocol.envelope import Environment
     from signing.keys import KeyUse
 
 ISSUED_MS = 1_700_000_000_000
 EXPIRES_MS = ISSUED_MS + 90 * 24 * 3600 * 1000
 END_MS = ISSUED_MS + 1000 * 24 * 3600 * 1000
+DAY_MS = 24 * 3600 * 1000
+FOREVER_MS = 2**52
 
 
 def make_key(name: str) -> PrivateKey:
     return private_key_from_entropy(Suite.ED25519, name.encode().ljust(48, b"."))
 
 
-def root_key(prefix: str) -> PrivateKey:
-    return make_key(f"root {prefix}")
+def role_keys(prefix: str, role: str, count: int = 3) -> list[PrivateKey]:
+    """The keys of a role: root, directory or freshness."""
+    return [make_key(f"{role} {prefix} {number}") for number in range(count)]
+
+
+def directory_keys(prefix: str) -> list[PrivateKey]:
+    """Those that sign a directory here: two of the three."""
+    return role_keys(prefix, "directory")[:2]
 
 
 def uscc(region: str, number: int = 0) -> str:
@@ -165,27 +183,122 @@ def province(
     return DirectoryPayload(**values | changes)
 
 
-def sign(payload: DirectoryPayload, key: PrivateKey | None = None) -> bytes:
-    octets = write_payload(payload)
-    return sign_document(DIRECTORY_TYPE, octets, [key or root_key(payload.prefix)])
+def role(threshold: int, keys: Iterable[PrivateKey]) -> Role:
+    return Role(threshold=threshold, keys=tuple(key.public.key_id for key in keys))
+
+
+def root_payload(
+    prefix: str,
+    *,
+    root: Sequence[PrivateKey] = (),
+    directory: Sequence[PrivateKey] = (),
+    freshness: Sequence[PrivateKey] = (),
+    **changes: Any,
+) -> RootPayload:
+    """A root: two of three keys for root and directory, one for freshness and to revoke."""
+    held = {
+        "root": root or role_keys(prefix, "root"),
+        "directory": directory or role_keys(prefix, "directory"),
+        "freshness": freshness or role_keys(prefix, "freshness", 1),
+    }
+    values: dict[str, Any] = {
+        "version": 1,
+        "environment": "trial",
+        "prefix": prefix,
+        "name": f"省{prefix}",
+        "issued_ms": ISSUED_MS,
+        "expires_ms": FOREVER_MS,
+        "keys": tuple(role_key(key) for keys in held.values() for key in keys),
+        "root": role(2, held["root"]),
+        "directory": role(2, held["directory"]),
+        "freshness": role(1, held["freshness"]),
+        "revoking": 1,
+    }
+    return RootPayload(**values | changes)
+
+
+def role_key(key: PrivateKey) -> RoleKey:
+    public = key.public
+    return RoleKey(id=public.key_id, suite=public.suite, spki=public.spki, holder="保管人")
+
+
+def sign_root(payload: RootPayload, *keys: PrivateKey) -> bytes:
+    signers = keys or role_keys(payload.prefix, "root")[:2]
+    return sign_document(ROOT_TYPE, write_payload(payload), signers)
+
+
+@cache
+def root(prefix: str, environment: Environment = "trial") -> bytes:
+    """The first root of a province."""
+    return sign_root(root_payload(prefix, environment=environment))
+
+
+def sign(payload: DirectoryPayload, *keys: PrivateKey) -> bytes:
+    signers = keys or directory_keys(payload.prefix)
+    return sign_document(DIRECTORY_TYPE, write_payload(payload), signers)
+
+
+def named(octets: bytes, version: int = 1) -> Named:
+    return Named(version=version, digest=digest_of(octets))
+
+
+def freshness_payload(payload: DirectoryPayload, listed: bytes, **changes: Any) -> FreshnessPayload:
+    """A statement of the instant of the directory's issue, which names it and the first root."""
+    values: dict[str, Any] = {
+        "environment": payload.environment,
+        "prefix": payload.prefix,
+        "issued_ms": payload.issued_ms,
+        "expires_ms": payload.issued_ms + DAY_MS,
+        "root": named(root(payload.prefix, payload.environment)),
+        "directory": named(listed, payload.version),
+        "items": None,
+        "revocations": (),
+    }
+    return FreshnessPayload(**values | changes)
+
+
+def sign_freshness(payload: FreshnessPayload, *keys: PrivateKey) -> bytes:
+    signers = keys or role_keys(payload.prefix, "freshness", 1)
+    return sign_document(FRESHNESS_TYPE, write_payload(payload), signers)
+
+
+def revocation(
+    prefix: str, *keys: KeyEntry, signer: PrivateKey | None = None, **changes: Any
+) -> bytes:
+    values: dict[str, Any] = {
+        "environment": "trial",
+        "prefix": prefix,
+        "issued_ms": ISSUED_MS,
+        "ground": "密钥遗失",
+        "keys": tuple(RevokedKey(id=key.id, revoked_ms=ISSUED_MS) for key in keys),
+        "certificates": (),
+    }
+    payload = RevocationPayload(**values | changes)
+    signers = [signer or directory_keys(prefix)[0]]
+    return sign_document(REVOCATION_TYPE, write_payload(payload), signers)
+
+
+def files_of(payload: DirectoryPayload, *more: bytes, **changes: Any) -> list[bytes]:
+    """The set of a province: root, directory, freshness; `changes` are of the latter."""
+    directory = sign(payload)
+    fresh = sign_freshness(freshness_payload(payload, directory, **changes))
+    return [root(payload.prefix, payload.environment), directory, *more, fresh]
+
+
+def pin(octets: bytes, prefix: str = "42", version: int = 1) -> AnchorEntry:
+    """The trust anchor's line about this root."""
+    return AnchorEntry(prefix=prefix, name=f"省{prefix}", root=named(octets, version))
 
 
 def anchor(*prefixes: str) -> TrustAnchor:
-    return TrustAnchor(
-        anchors=tuple(
-            AnchorEntry(
-                prefix=prefix,
-                name=f"省{prefix}",
-                keys=(PinnedKey(suite=Suite.ED25519, spki=root_key(prefix).public.spki),),
-            )
-            for prefix in prefixes
-        )
-    )
+    return TrustAnchor(anchors=tuple(pin(root(prefix), prefix) for prefix in prefixes))
 
 
-def opened(payload: DirectoryPayload) -> DirectoryDocument:
-    return open_directory(sign(payload), anchor(payload.prefix))
+def opened(payload: DirectoryPayload, **changes: Any) -> Province:
+    first = root(payload.prefix, payload.environment)
+    return open_province(files_of(payload, **changes), pin(first, payload.prefix))
 
 
 def merged(*payloads: DirectoryPayload) -> Directory:
-    return Directory.merge(opened(payload) for payload in payloads)
+    """The view of these provinces, which never grows too old."""
+    return Directory.merge((opened(payload) for payload in payloads), FOREVER_MS)

@@ -21,12 +21,22 @@ from routing.catalogue_document import Basis, Limit, Marks, Material, Powers, Te
 from routing.payload import write_payload
 from signing.document import sign_document
 from signing.keys import KeyUse
-from tests.unit.routing.provinces import ISSUED_MS, anchor, key_entry, make_key, root_key
+from tests.unit.routing.provinces import (
+    ISSUED_MS,
+    directory_keys,
+    key_entry,
+    make_key,
+    named,
+    opened,
+    province,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from routing.directory import AuthorityEntry, Directory, KeyEntry
+    from routing.directory import Directory
+    from routing.directory_document import AuthorityEntry, KeyEntry
+    from routing.directory_province import Province
 
 ITEM = "000720001000"
 NOW_MS = ISSUED_MS + 1000
@@ -118,11 +128,19 @@ def items_payload(prefix: str, *items: Item, **changes: Any) -> ItemsPayload:
 
 
 def sign_items(payload: ItemsPayload, signer: str | None = None) -> bytes:
-    return sign_document(ITEMS_TYPE, write_payload(payload), [root_key(signer or payload.prefix)])
+    keys = directory_keys(signer or payload.prefix)
+    return sign_document(ITEMS_TYPE, write_payload(payload), keys)
+
+
+def naming(items: bytes, prefix: str, version: int = 1) -> Province:
+    """A province without nodes whose set names these items."""
+    return opened(province(prefix), items=named(items, version))
 
 
 def items_of(prefix: str, *items: Item, **changes: Any) -> ItemsDocument:
-    return open_items(sign_items(items_payload(prefix, *items, **changes)), anchor(prefix))
+    payload = items_payload(prefix, *items, **changes)
+    octets = sign_items(payload)
+    return open_items(octets, naming(octets, prefix, payload.version))
 
 
 def sheet_key(authority: AuthorityEntry, **changes: Any) -> KeyEntry:

@@ -23,15 +23,15 @@ from signing.keys import KeyUse
 from tests.unit.routing.provinces import (
     END_MS,
     ISSUED_MS,
-    anchor,
     authority,
+    directory_keys,
     hub,
     key_entry,
     make_key,
     merged,
     node,
+    opened,
     province,
-    root_key,
     uscc,
 )
 from tests.unit.routing.services import (
@@ -44,6 +44,7 @@ from tests.unit.routing.services import (
     items_of,
     items_payload,
     material,
+    naming,
     sheet,
     sheet_key,
     sheet_payload,
@@ -81,16 +82,31 @@ VIEW = merged(HUBEI, HUNAN)
 
 def test_items_come_out_as_they_were_signed() -> None:
     payload = items_payload("42", item())
-    assert open_items(sign_items(payload), anchor("42", "43")).payload == payload
+    octets = sign_items(payload)
+    assert open_items(octets, naming(octets, "42")).payload == payload
 
 
 @pytest.mark.spec("CT-5")
 def test_a_province_publishes_items_for_itself_only() -> None:
-    with pytest.raises(RefusedError, match="speaks for 43"):
-        open_items(sign_items(items_payload("42", item()), "43"), anchor("42", "43"))
+    stolen = sign_items(items_payload("42", item()), "43")
+    with pytest.raises(RefusedError, match="for 43"):
+        open_items(stolen, naming(stolen, "43"))
     with pytest.raises(RefusedError) as caught:
-        open_items(sign_items(items_payload("42", item())), anchor("43"))
+        open_items(stolen, naming(stolen, "42"))
     assert caught.value.reason is Reason.DOCUMENT_SIGNATURE
+    production = sign_items(items_payload("42", item(), environment="production"))
+    with pytest.raises(RefusedError) as caught:
+        open_items(production, naming(production, "42"))
+    assert caught.value.reason is Reason.ENVIRONMENT_MISMATCH
+
+
+@pytest.mark.spec("DI-7")
+def test_items_count_only_if_the_freshness_statement_names_them() -> None:
+    octets, other = (sign_items(items_payload("42", item(), version=row)) for row in (1, 2))
+    with pytest.raises(RefusedError, match="does not go with"):
+        open_items(other, naming(octets, "42"))
+    with pytest.raises(RefusedError, match="names none"):
+        open_items(octets, opened(province("42")))
 
 
 WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
@@ -128,8 +144,9 @@ def test_a_wrong_value_is_refused_with_its_place(
         row = row[step]
     row[last] = value
     octets = json.dumps(tree, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    signed = sign_document(ITEMS_TYPE, octets, directory_keys("42"))
     with pytest.raises(RefusedError) as caught:
-        open_items(sign_document(ITEMS_TYPE, octets, [root_key("42")]), anchor("42"))
+        open_items(signed, naming(signed, "42"))
     assert caught.value.reason is Reason.DOCUMENT_INVALID
     assert caught.value.detail.startswith(place)
 

@@ -29,7 +29,7 @@ from tests.unit.routing.services import (
 
 if TYPE_CHECKING:
     from routing.catalogue import Item
-    from routing.directory import AuthorityEntry
+    from routing.directory_document import AuthorityEntry
 
 WUHAN = authority("420100", 1)
 WUCHANG = authority("420106", 1, node_id="420100")

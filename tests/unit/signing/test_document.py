@@ -6,9 +6,9 @@ import json
 import pytest
 
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
+from protocol.limits import MAX_DOCUMENT_OCTETS
 from protocol.reasons import Reason
 from signing.document import (
-    MAX_DOCUMENT_OCTETS,
     assemble_document,
     open_document,
     sign_document,

@@ -33,7 +33,7 @@ from tests.evidence_files import (
     about,
     case_file,
     check,
-    directory,
+    directories,
     evidence,
     failing_step,
     joined,
@@ -61,7 +61,7 @@ from tests.messages import (
     rules,
     verified,
 )
-from tests.unit.routing.provinces import province, sign
+from tests.unit.routing.provinces import directory_keys, files_of, named, province, sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,16 +151,16 @@ def test_the_file_octet_for_octet() -> None:
     records = pieces(ONE)
     assert joined(records) == ONE
     assert MAGIC == b"TBEV1\n"
-    assert [record.kind for record in records] == [1, 2, 3, 4, 4, 5, 5, 9]
+    assert [record.kind for record in records] == [1, 2, 2, 2, 3, 4, 4, 5, 5, 9]
     assert records[0].octets.decode() == (
         '{"environment":"trial","exported":"2026-12-02T03:00:00.000Z",'
         '"format":"tongban-evidence-1","node":"420100","subject":"message",'
         f'"subjectId":"{message_id(1)}"}}'
     )
-    assert records[1].octets == directory(KEYS)
-    assert records[4].octets == b"\x02m1" + SCAN
-    assert read_receipt(records[5].octets).receipt.issuer == HUB
-    seal = records[7].octets
+    assert [row.octets for row in records[1:4]] == directories(KEYS)
+    assert records[6].octets == b"\x02m1" + SCAN
+    assert read_receipt(records[7].octets).receipt.issuer == HUB
+    seal = records[9].octets
     key = KEYS.public(KEYS.find(KeyUse.EVIDENCE, WUHAN))
     assert seal[:32] == digest(Suite.P256, key.spki)
     covered = SEAL_DOMAIN + digest(Suite.P256, joined(records[:-1]))
@@ -325,29 +325,31 @@ def test_3_a_foreign_anchor() -> None:
 
 @pytest.mark.spec("EV-3")
 def test_3_a_directory_somebody_else_signed() -> None:
-    payload = province("43", [])
-    forged = sign(payload.model_copy(update={"prefix": "42"}))
-    assert failing_step(evidence(KEYS, documents=[forged])) == "directories"
+    payload = province("43", []).model_copy(update={"prefix": "42"})
+    forged = sign(payload, *directory_keys("43"))
+    first, _, fresh = files_of(payload, directory=named(forged))
+    assert failing_step(evidence(KEYS, documents=[first, forged, fresh])) == "directories"
 
 
 @pytest.mark.spec("EV-3")
 def test_3_a_directory_twice_or_rubbish() -> None:
-    own = directory(KEYS)
-    assert failing_step(evidence(KEYS, documents=[own, own])) == "directories"
-    assert failing_step(evidence(KEYS, documents=[own, b"\x1b[31m{}"])) == "directories"
+    own = directories(KEYS)
+    assert failing_step(evidence(KEYS, documents=[*own, own[1]])) == "directories"
+    assert failing_step(evidence(KEYS, documents=own[:2])) == "directories"
+    assert failing_step(evidence(KEYS, documents=[*own, b"\x1b[31m{}"])) == "directories"
 
 
 @pytest.mark.spec("EN-3", "EV-3")
 def test_3_trial_keys_prove_nothing_in_production() -> None:
-    document = directory(KEYS, environment="production")
-    assert failing_step(evidence(KEYS, documents=[document])) == "directories"
+    documents = directories(KEYS, environment="production")
+    assert failing_step(evidence(KEYS, documents=documents)) == "directories"
     assert failing_step(evidence(KEYS, environment="production")) == "directories"
 
 
 @pytest.mark.spec("EV-15", "TR-5")
 def test_3_what_cannot_be_computed_here_is_neither_passed_nor_refused() -> None:
     def open_trust(documents: Sequence[bytes], environment: Environment) -> TrustSet:
-        assert (documents, environment) == ((directory(KEYS),), "trial")
+        assert (documents, environment) == (tuple(directories(KEYS)), "trial")
         raise UnavailableError(Reason.SUITE_UNAVAILABLE, "no SM2 on this machine")
 
     report = verify_evidence(FILE, open_trust, rules())
@@ -365,7 +367,7 @@ def test_3_what_cannot_be_computed_here_is_neither_passed_nor_refused() -> None:
 def test_4_a_key_the_files_directories_do_not_know() -> None:
     strangers = keys_of([HUB, WUHAN, XIANGYANG])
     fewer = Keys([r for r in KEYS.records if r.use is not KeyUse.ENVELOPE], KEYS.secrets)
-    octets = evidence(strangers, documents=[directory(fewer)])
+    octets = evidence(strangers, documents=directories(fewer))
     assert failing_step(octets) == "envelopes"
     assert "key-unknown" in detail(octets)
 
@@ -381,7 +383,7 @@ def test_4_an_envelope_changed_or_of_another_environment() -> None:
 def with_sender_key(messages: list[MessageEvidence], **changes: Any) -> Report:
     """The report on these messages, the key of their sender registered otherwise."""
     held = registered(KeyUse.ENVELOPE, authority_of(WUHAN), **changes)
-    return check(evidence(KEYS, messages, documents=[directory(held)]))
+    return check(evidence(KEYS, messages, documents=directories(held)))
 
 
 @pytest.mark.spec("EV-14", "SG-17")
@@ -522,7 +524,7 @@ def test_6_a_forged_receipt() -> None:
 
 def test_6_a_receipt_key_the_files_directories_do_not_know() -> None:
     fewer = Keys([r for r in KEYS.records if r.use is not KeyUse.RECEIPT], KEYS.secrets)
-    octets = evidence(KEYS, documents=[directory(fewer)])
+    octets = evidence(KEYS, documents=directories(fewer))
     assert failing_step(octets) == "receipts"
     assert "key-unknown" in detail(octets)
 
@@ -649,7 +651,7 @@ def test_8_only_an_evidence_key_seals(use: KeyUse) -> None:
 
 def test_8_a_key_nobody_registered() -> None:
     fewer = Keys([r for r in KEYS.records if r.use is not KeyUse.EVIDENCE], KEYS.secrets)
-    octets = evidence(KEYS, documents=[directory(fewer)])
+    octets = evidence(KEYS, documents=directories(fewer))
     assert failing_step(octets) == "seal"
 
 
@@ -674,12 +676,12 @@ def test_8_the_key_was_valid_when_the_file_was_exported(
     changes: dict[str, int], outcome: Outcome
 ) -> None:
     held = registered(KeyUse.EVIDENCE, WUHAN, **changes)
-    assert check(evidence(KEYS, documents=[directory(held)])).outcome is outcome
+    assert check(evidence(KEYS, documents=directories(held))).outcome is outcome
 
 
 @pytest.mark.spec("EV-8")
 def test_8_years_later_the_file_still_verifies() -> None:
     # No clock is asked: keys expired and the directory too, and the file proves what it proved.
     late = registered(KeyUse.ENVELOPE, authority_of(WUHAN), not_after_ms=NOW_MS + DAY_MS)
-    octets = evidence(KEYS, documents=[directory(late, expires_ms=NOW_MS - YEAR_MS)])
+    octets = evidence(KEYS, documents=directories(late, expires_ms=NOW_MS - YEAR_MS))
     assert check(octets, ANCHOR).outcome is Outcome.VALID

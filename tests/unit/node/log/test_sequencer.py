@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import func, select
 
 from node.log.reading import find_birth, log_size, newest_head
-from node.log.sequencer import view_octets
 from node.ports import Insert, Leaves, Update
 from node.store import schema
 from protocol.errors import RefusedError, UnavailableError
 from protocol.limits import MERGE_DELAY_MS
 from protocol.reasons import Reason
+from routing.directory_views import write_view
 from signing.keys import KeyStoreError, KeyUse
 from signing.log import LeafType, LogDigest, read_leaf, verify_head, view_digest
 from tests.log_kit import all_leaves, grow_log, leaf_of, tamper, tree_of, types_of, wait_with
@@ -48,7 +48,7 @@ def test_a_log_begins_with_its_birth_and_the_start(tmp_path: Path) -> None:
         first, second = map(read_leaf, await node.read(all_leaves))
         assert first == birth.leaf
         assert second.type is LeafType.START
-        assert second.digest == view_digest(view_octets(SAMPLE.directory))
+        assert second.digest == view_digest(write_view(SAMPLE.directory.view()))
         assert not await node.engine.log.drain()
 
     play(tmp_path, scene)
@@ -75,7 +75,7 @@ def test_leaves_get_dense_places_in_the_order_of_commits_under_a_signed_head(
         tree = await node.read(tree_of)
         assert (head.size, head.root) == (8, tree.root(8))
         assert (head.instant_ms, head.view) == (now_ms(), read_leaf(leaves[1]).digest)
-        assert row.view == view_octets(SAMPLE.directory)
+        assert row.view == write_view(SAMPLE.directory.view())
 
     play(tmp_path, scene)
 
@@ -137,9 +137,9 @@ def test_another_directory_is_logged_once(tmp_path: Path) -> None:
         node = stage.node(WUHAN)
         await node.engine.log.drain()
         directory = node.context.federation.directory
-        documents = {"42": directory.documents["42"]}
+        provinces = {"42": directory.provinces["42"]}
         node.context.federation = replace(
-            node.context.federation, directory=replace(directory, documents=documents)
+            node.context.federation, directory=replace(directory, provinces=provinces)
         )
         await node.engine.log.drain()
         await grow_log(node, 0, 1)
