@@ -111,7 +111,7 @@ def _plain(value: object) -> object:
         case bytes():
             return value.hex()
         case tuple():
-            return list(value)
+            return [_plain(one) for one in value]
         case MessageReference(authority, message_id):
             return {"authority": authority, "messageId": message_id}
         case Reason():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import get_args
 
 import pytest
 
 from protocol.errors import RefusedError, TongbanError, UnavailableError
-from protocol.reasons import Reason
+from protocol.frames import Frame
+from protocol.reasons import INTRINSIC, Reason
 from tests.vectors.checks import CHECKS, Result
 from tests.vectors.folders import ROOT, Vector, vectors
 from tests.vectors.tally import TALLY
@@ -81,3 +83,18 @@ def test_the_tripwires_bite(stage: str, monkeypatch: pytest.MonkeyPatch) -> None
     guard_digests(stage, monkeypatch)
     with pytest.raises(TouchedError):
         CHECKS["wire"](vector)
+
+
+def test_every_frame_there_is_has_a_vector() -> None:
+    shown = {
+        frame["frame"]
+        for vector in VECTORS
+        for frame in vector.case.get("result", {}).get("frames", ())
+    }
+    names = {kind.__name__.removesuffix("Frame") for kind in get_args(Frame)}
+    assert shown == {re.sub("(?<!^)([A-Z])", r"-\1", name).lower() for name in names}
+
+
+def test_every_reason_that_follows_from_octets_has_a_vector() -> None:
+    shown = {vector.expect for vector in VECTORS}
+    assert {reason.code for reason in INTRINSIC} - shown == set()
