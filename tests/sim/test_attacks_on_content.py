@@ -24,7 +24,7 @@ from signing.keys import KeyUse
 from tests.messages import make_key, sign_envelope
 from tests.sim.craft import Message, Signed, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG
-from tests.sim.large import KIB, scan
+from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.peers import SAMPLE, operator, play, submission
 
 if TYPE_CHECKING:
@@ -250,9 +250,9 @@ BENDS: Final = {
 }
 
 
-def with_papers(node: DrivenNode) -> Draft:
-    """A case for Xiangyang with two scans."""
-    papers = {f"m{number}": scan(KIB, number) for number in (1, 2)}
+def with_papers(node: DrivenNode, size: int) -> Draft:
+    """A case for Xiangyang with two scans of this size."""
+    papers = {f"m{number}": scan(size, number) for number in (1, 2)}
     listed = tuple(Material(name, "扫描件", "electronic", "B", 1, part=name) for name in papers)
     files = {name: File("application/pdf", octets) for name, octets in papers.items()}
     sender, recipient = operator(node.node_id).authority, operator(XIANGYANG)
@@ -260,14 +260,17 @@ def with_papers(node: DrivenNode) -> Draft:
 
 
 @pytest.mark.spec("PA-2")
+@pytest.mark.parametrize("size", [KIB, 3 * KIB], ids=["beside the envelope", "in pieces"])
 @pytest.mark.parametrize("bend", BENDS.values(), ids=BENDS)
 def test_a_hub_that_damages_papers_ends_nothing(
-    tmp_path: Path, bend: Callable[[list[Frame]], list[Frame]]
+    tmp_path: Path, bend: Callable[[list[Frame]], list[Frame]], size: int
 ) -> None:
     """Under an authentic envelope a bad part is never a signed refusal: it is asked for again."""
 
     async def scene(stage: Stage) -> None:
-        node, hub, destination = (stage.node(name) for name in (WUHAN, HUB, XIANGYANG))
+        node, hub, destination = (
+            stage.node(name, parts=LIMITS) for name in (WUHAN, HUB, XIANGYANG)
+        )
         gate = Gate(destination, bend)
         node.reaches(hub)
         hub.reaches(node)
@@ -275,15 +278,15 @@ def test_a_hub_that_damages_papers_ends_nothing(
         hub.peers[XIANGYANG] = gate.exchange
         await hub.run()
         await destination.run()
-        filed = await node.file(with_papers(node))
+        filed = await node.file(with_papers(node, size))
         await node.run()
-        await sleep(600)
+        await sleep(120)
         assert gate.bent > 3
         assert await node.standing(filed) == "custody"
         assert [one for one in gate.receipts if one.reference is not None] == []
         assert await destination.read(rows) == 0
         hub.reaches(destination)
-        await sleep(1800)
+        await sleep(1200)
         assert await node.standing(filed) == "received"
 
     play(tmp_path, scene)
