@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import protocol.limits
+from protocol.ferry_file import FERRY_HEAD_OCTETS
 from protocol.limits import HEAD_OCTETS
 from protocol.reasons import INTRINSIC, Reason
 from protocol.receipt import _FIXED, SUITE_NUMBERS, ReceiptType
@@ -164,6 +165,13 @@ def test_the_layout_of_a_receipt_is_that_of_the_code() -> None:
     assert ends[-1] == _FIXED.size
     types = {int(n): word for n, word in re.findall(r"([1-3]) (\w+)", stated[1][2])}
     assert types == {kind.value: kind.name.lower() for kind in ReceiptType}
+
+
+def test_the_layout_of_a_ferry_file_is_that_of_the_code() -> None:
+    stated = rows_of("09-carriers.md", "offset", "length", "field")[:-1]
+    ends = [int(offset) + int(length) for offset, length, _ in stated]
+    assert [int(row[0]) for row in stated] == [0, *ends[:-1]]
+    assert ends[-1] == FERRY_HEAD_OCTETS
 
 
 def test_the_layout_of_a_head_is_that_of_the_code() -> None:
