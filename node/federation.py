@@ -185,7 +185,8 @@ class Trust:
             standing = directory.standing(prefix, self._clock.now_ms())
             if standing is not Standing.FRESH:
                 _log.error("directory expired", prefix=prefix, standing=standing.value)
-        for use, owner in _signs(directory, here):
+        ferried = [(KeyUse.CARRIER, here)] if self._config.ferry else []
+        for use, owner in (*_signs(directory, here), *ferried):
             if not _can_sign(use, owner, here, directory, self._keys):
                 _log.warning("no registered key", use=use.value, owner=owner)
 

@@ -125,6 +125,7 @@ class FerryLink:
         clock = self._context.clock
         self._began_ms = clock.now_ms()
         await self._health.read()
+        await self._ferry.tidy()
         while True:
             self._woken.clear()
             pause_ms = self._ferry.terms.scan_ms

@@ -168,8 +168,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         work = asyncio.create_task(engine.run())
         stack.push_async_callback(_cancelled, work)
         stack.push_async_callback(listener.stop)
-        with _telling_address(config.peers.host, config.peers.port, "peers"):
-            await listener.start(config.peers.host, config.peers.port)
+        if config.peers.url:
+            with _telling_address(config.peers.host, config.peers.port, "peers"):
+                await listener.start(config.peers.host, config.peers.port)
         local = LocalListener(make_app(engine, token))
         stack.push_async_callback(local.stop)
         with _telling_address(config.local.host, config.local.port, "local"):

@@ -97,15 +97,17 @@ class Homes:
         folder: Holds a folder per node id, and anchor, directories and catalogue.
         nodes: Their ids.
         suite: What everybody signs with.
+        dark: Those that nobody can dial.
     """
 
     folder: Path
     nodes: tuple[str, ...]
     suite: Suite
+    dark: tuple[str, ...] = ()
 
     def copy(self, folder: Path) -> Homes:
         """The same homes in another folder."""
-        return Homes(shutil.copytree(self.folder, folder), self.nodes, self.suite)
+        return Homes(shutil.copytree(self.folder, folder), self.nodes, self.suite, self.dark)
 
     def config(self, node: str) -> Config:
         """A node's configuration, as it would be read at a start."""
@@ -117,8 +119,20 @@ class Homes:
 
     def finish(self, node: str) -> None:
         """Go on making a home that is not whole."""
-        new = new_node(node, self.suite)
+        new = new_node(node, self.suite, **({"url": None} if node in self.dark else {}))
         create_home(self.folder / node, new, SystemEntropy(), SystemClock().now_ms())
+
+    def ferry(self, one: str, other: str) -> None:
+        """Configure a link over two gates, whose folders lie in ``gates/``."""
+        for here, peer in ((one, other), (other, one)):
+            base = self.folder / "gates" / f"{here}-{peer}"
+            (base / "out").mkdir(parents=True)
+            (base / "in").mkdir()
+            with (self.folder / here / "node.toml").open("a", encoding="utf-8") as file:
+                file.write(
+                    f'\n[[ferry]]\nnode = "{peer}"\nout = "{base}/out"\nin = "{base}/in"\n'
+                    "round_trip_s = 1\nmax_file_kib = 65\n"
+                )
 
     def publish(
         self,
@@ -187,10 +201,13 @@ class Homes:
 
 
 def make_homes(
-    folder: Path, nodes: tuple[str, ...] = (WUHAN, XIANGYANG), suite: Suite = Suite.ED25519
+    folder: Path,
+    nodes: tuple[str, ...] = (WUHAN, XIANGYANG),
+    suite: Suite = Suite.ED25519,
+    dark: tuple[str, ...] = (),
 ) -> Homes:
     """Homes of these nodes, with everything published; no node runs."""
-    homes = Homes(folder, nodes, suite)
+    homes = Homes(folder, nodes, suite, dark)
     for node in nodes:
         homes.finish(node)
     (folder / "anchor.json").write_bytes(anchor("42").model_dump_json().encode())

@@ -76,12 +76,12 @@ def desk_of(homes: Homes, node: str) -> Desk:
     return Desk(url, read_token(config.local.token_file))
 
 
-def application() -> Json:
+def application(region: str = XIANGYANG) -> Json:
     return {
         "actor": {"name": "汪小满", "staffNumber": "0417", "window": "综窗3号"},
         "item": ITEM,
         "mode": "online",
-        "basis": {"kind": "residence", "region": XIANGYANG},
+        "basis": {"kind": "residence", "region": region},
         "applicant": {
             "kind": "natural",
             "name": WIDOW.name,

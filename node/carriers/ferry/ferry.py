@@ -16,6 +16,7 @@ given twice: it follows the clock, and the store remembers the last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -158,6 +159,11 @@ class Ferry:
         self._in_hand: set[int] = set()
 
     # out
+
+    async def tidy(self) -> None:
+        """At a start: remove what a process that was killed left half written."""
+        with contextlib.suppress(OSError):
+            await self._run(self._folders.tidy)
 
     async def send(self, octets: bytes) -> None:
         """Write a hand-over for the gate: signed, complete and durable.

@@ -219,6 +219,50 @@ def test_a_wrong_value_is_told_with_its_line(
     assert told.remedy.startswith("for example: ")
 
 
+FERRY = """
+[[ferry]]
+node = "420600"
+out = "gate/out"
+in = "gate/in"
+round_trip_s = 120
+
+[[ferry]]
+node = "430600"
+out = "/srv/gate/out"
+in = "/srv/gate/in"
+round_trip_s = 5
+max_file_kib = 1024
+"""
+
+
+def test_links_over_gates_are_listed_one_by_one(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, WHOLE)).ferry == ()
+    one, other = load_config(write(tmp_path, WHOLE + FERRY)).ferry
+    assert (one.node, one.round_trip_s, one.max_file_kib) == ("420600", 120, 16 * 1024)
+    assert (one.out, one.into) == (tmp_path / "gate/out", tmp_path / "gate/in")
+    assert (other.into, other.max_file_kib) == (Path("/srv/gate/in"), 1024)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "remedy"),
+    [
+        ("round_trip_s = 120", "", "missing: `round_trip_s` in [[ferry]]", "for example: round_t"),
+        ('in = "gate/in"', 'into = "gate/in"', "unknown: `into` in [[ferry]]", "did you mean `in`"),
+        ("max_file_kib = 1024", "max_file_kib = 8", "greater than or equal to 65", "for example"),
+        ('"430600"', '"420600"', "420600 is given twice", "write the section [[ferry]]"),
+        ('"/srv/gate/in"', '"gate/out"', "gate/out is given twice", "write the section [[ferry]]"),
+        ('"420600"', '"襄阳"', "`node` in [[ferry]] is", "for example: node ="),
+    ],
+)
+def test_a_link_over_a_gate_is_checked_like_any_section(
+    tmp_path: Path, old: str, new: str, what: str, remedy: str
+) -> None:
+    told = problem(tmp_path, (WHOLE + FERRY).replace(old, new, 1))
+    assert what in told.what
+    assert remedy in told.remedy
+    assert (told.line or 0) > WHOLE.count("\n")
+
+
 @pytest.mark.parametrize(
     "url",
     [
