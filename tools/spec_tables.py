@@ -20,13 +20,20 @@ from typing import (
     get_type_hints,
 )
 
+from pydantic import StringConstraints
+
 import protocol.limits
+from node.request import KeyFacts, NodeFacts, NodeRequest
 from protocol.bodies import KINDS
 from protocol.lifecycle import LIFECYCLE
 from protocol.reasons import Reason
 from routing import catalogue_document as catalogue
+from routing import directory_document as document
+from routing import directory_roles as roles
 from routing import payload
+from signing.keys import KeyUse
 from signing.log import LeafType
+from signing.suites import Suite
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -138,22 +145,69 @@ def sheet() -> list[str]:
     )
 
 
+def directory() -> list[str]:
+    """The members of a directory."""
+    return _members(
+        document.DirectoryPayload,
+        document.RegionEntry,
+        document.CircleEntry,
+        document.AuthorityEntry,
+        document.NodeEntry,
+        document.KeyEntry,
+    )
+
+
+def root() -> list[str]:
+    """The members of a root."""
+    return _members(roles.RootPayload, roles.RoleKey, roles.Role)
+
+
+def freshness() -> list[str]:
+    """The members of a freshness statement."""
+    return _members(roles.FreshnessPayload, payload.Named)
+
+
+def revocation() -> list[str]:
+    """The members of a revocation."""
+    return _members(roles.RevocationPayload, roles.RevokedKey)
+
+
+def anchor() -> list[str]:
+    """The members of the trust anchor."""
+    return _members(roles.TrustAnchor, roles.AnchorEntry)
+
+
+def request() -> list[str]:
+    """The members of a node's request."""
+    return _members(NodeRequest, NodeFacts, KeyFacts)
+
+
 # What a JSON value is, by the alias that its member is annotated with.
 _VALUES: Final = (
     (payload.Text, "text"),
-    (payload.RegionCode, "region or node (ID-3)"),
+    (payload.RegionCode, "code of six digits (ID-3)"),
     (payload.Uscc, "USCC (ID-4)"),
     (payload.Prefix, "two digits, the first not `0`"),
     (payload.Instant, "instant, ms"),
     (payload.Version, "integer from 1"),
     (payload.Octets, "base64 (ID-6)"),
+    (payload.Digest, "digest"),
+    (payload.KeyId, "key id (ID-5)"),
     (catalogue.Holder, "USCC (ID-4), or `42:USCC`"),
     (catalogue.Token, "`[a-z][a-z0-9.-]{0,39}`"),
     (catalogue.ItemCode, "`[0-9A-Z]{1,12}`"),
     (catalogue.MaterialCode, "`[0-9A-Za-z][0-9A-Za-z._-]{0,63}`"),
     (catalogue.ImplementationCode, "`[0-9A-Z]{24,36}`"),
 )
-_PLAIN: Final = {str: "string", int: "integer", bool: "true or false", type(None): "null"}
+_PLAIN: Final = {
+    str: "string",
+    int: "integer",
+    bool: "true or false",
+    bytes: "base64 (ID-6)",
+    type(None): "null",
+    Suite: "suite (SU-1)",
+    KeyUse: "use (SU-8)",
+}
 
 
 def _members(*models: type[BaseModel]) -> list[str]:
@@ -181,7 +235,9 @@ def _value(hint: object) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_value(one) for one in inner)
     if origin is Annotated:
-        return _value(inner[0]) + "".join(_bounds(extra) for extra in inner[1:])
+        forms = [row.pattern for row in inner[1:] if isinstance(row, StringConstraints)]
+        bounds = "".join(_bounds(extra) for extra in inner[1:])
+        return f"`{str(forms[0]).strip('^$')}`" if forms else _value(inner[0]) + bounds
     if origin is tuple:
         many = inner[-1] is Ellipsis
         return f"list of {_value(inner[0])}" if many else "pair of " + _value(inner[0])
@@ -197,6 +253,6 @@ def _bounds(extra: object) -> str:
 
 
 def _bound(row: object) -> str:
-    words = {"ge": "from", "le": "to"}
+    words = {"ge": "from", "le": "to", "min_length": ", at least", "max_length": ", at most"}
     found = {words[name]: getattr(row, name) for name in words if hasattr(row, name)}
-    return "".join(f" {word} {value}" for word, value in found.items())
+    return "".join(f"{word if word[0] == ',' else ' ' + word} {n}" for word, n in found.items())

@@ -183,6 +183,7 @@ def test_an_older_sheet_is_left_out_across_a_restart(homes: Homes) -> None:
     assert "a rollback" in next(row for row in logged if row["event"] == "sheet left out")["why"]
 
 
+@pytest.mark.spec("SD-9")
 def test_an_older_sheet_leaves_the_newer_in_force(homes: Homes) -> None:
     trust = trust_of(homes)
     old = (homes.folder / "catalogue" / f"sheet-{XIANGYANG}.json").read_bytes()

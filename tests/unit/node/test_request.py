@@ -79,6 +79,7 @@ def _one_too_many(tree: dict[str, Any]) -> None:
     tree["proofs"].append(tree["proofs"][0])
 
 
+@pytest.mark.spec("DI-20")
 @pytest.mark.parametrize(
     "change",
     [
@@ -102,6 +103,7 @@ def test_nothing_can_be_changed_after_the_keys_have_spoken(
     assert refusal.value.reason is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("DI-20")
 def test_a_key_that_somebody_else_holds_is_not_registered() -> None:
     keys = keys_of([WUHAN])
     tree = json.loads(write_request(facts_of(keys), keys))

@@ -130,6 +130,7 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
 ]
 
 
+@pytest.mark.spec("SD-8")
 @pytest.mark.parametrize(("steps", "value", "place"), WRONG, ids=[ascii(row) for row in WRONG])
 def test_a_wrong_value_is_refused_with_its_place(
     steps: tuple[str | int, ...], value: object, place: str
@@ -285,6 +286,7 @@ def test_what_is_withdrawn_was_in_force_before() -> None:
         implementation(POLICE, withdrawn_ms=ISSUED_MS)
 
 
+@pytest.mark.spec("SD-9")
 def test_only_a_newer_sheet_takes_the_place_of_one() -> None:
     old = sheet(VIEW, POLICE, implementation(POLICE), version=2)
     new = sheet(VIEW, POLICE, version=3)

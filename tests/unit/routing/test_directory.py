@@ -132,6 +132,7 @@ WRONG: list[tuple[tuple[str | int, ...], object]] = [
 ]
 
 
+@pytest.mark.spec("SD-8")
 @pytest.mark.parametrize(("steps", "value"), WRONG, ids=[ascii(row) for row in WRONG])
 def test_a_wrong_value_is_refused_with_its_place(
     steps: tuple[str | int, ...], value: object
@@ -163,6 +164,7 @@ TWISTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.spec("SD-7", "SD-8")
 @pytest.mark.parametrize("name", TWISTS)
 def test_another_form_of_the_same_payload_is_refused(name: str) -> None:
     octets = TWISTS[name](write_payload(HUBEI))
@@ -182,6 +184,7 @@ OUTSIDE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.spec("DI-4")
 @pytest.mark.parametrize("where", OUTSIDE)
 def test_nothing_outside_its_own_prefix_is_believed(where: str) -> None:
     detail = refusal(changed(HUBEI, **OUTSIDE[where]))
@@ -189,6 +192,7 @@ def test_nothing_outside_its_own_prefix_is_believed(where: str) -> None:
     assert "lies outside 42" in detail
 
 
+@pytest.mark.spec("DI-2")
 @pytest.mark.parametrize("member", ["regions", "circles", "authorities", "nodes", "keys", "links"])
 def test_nothing_stands_there_twice(member: str) -> None:
     rows = getattr(HUBEI, member)
@@ -269,6 +273,7 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.spec("DI-2")
 @pytest.mark.parametrize("name", MISFITS)
 def test_parts_that_do_not_fit_together_are_refused(name: str) -> None:
     changes, place = MISFITS[name]
@@ -290,6 +295,7 @@ def test_a_malformed_key_is_refused(place: str) -> None:
     assert f"keys[0]{place}" in refusal(changed(HUBEI, keys=(key,)))
 
 
+@pytest.mark.spec("DI-2", "SU-8")
 @pytest.mark.parametrize(
     ("use", "owner", "node_id"),
     [

@@ -42,6 +42,7 @@ def test_what_was_signed_comes_out_in_every_suite(suite: Suite) -> None:
     assert signers(octets) == {signer.public.key_id}
 
 
+@pytest.mark.spec("SD-2")
 def test_the_signature_covers_type_and_payload_with_their_lengths() -> None:
     # The example of the DSSE protocol document.
     covered = signed_octets("http://example.com/HelloWorld", b"hello world")
@@ -49,6 +50,7 @@ def test_the_signature_covers_type_and_payload_with_their_lengths() -> None:
     assert signed_octets("事", "项".encode()) == "DSSEv1 3 事 3 项".encode()
 
 
+@pytest.mark.spec("SD-1")
 def test_the_file_is_plain_dsse_json() -> None:
     octets = sign_document(TYPE, PAYLOAD, [ONE])
     expected = {
@@ -65,6 +67,7 @@ def test_the_file_is_plain_dsse_json() -> None:
     assert octets == json.dumps(expected, separators=(",", ":")).encode()
 
 
+@pytest.mark.spec("SD-4")
 def test_no_octet_can_change_even_where_one_good_signature_would_do() -> None:
     octets = sign_document(TYPE, PAYLOAD, [ONE, TWO])
     keys = [ONE.public, TWO.public]
@@ -79,6 +82,7 @@ def test_no_octet_can_change_even_where_one_good_signature_would_do() -> None:
             open_document(octets[:place], TYPE, keys)
 
 
+@pytest.mark.spec("SD-3")
 def test_another_encoding_of_the_same_file_is_refused() -> None:
     octets = sign_document(TYPE, PAYLOAD, [ONE, TWO])
     tree = json.loads(octets)
@@ -119,6 +123,7 @@ def test_rubbish_is_refused_by_name(name: str) -> None:
     assert refusal(RUBBISH[name], ONE.public) is Reason.DOCUMENT_INVALID
 
 
+@pytest.mark.spec("LI-20")
 def test_a_larger_file_is_not_even_read() -> None:
     octets = sign_document(TYPE, PAYLOAD, [ONE])
     small = base64.b64encode(PAYLOAD)
@@ -126,22 +131,26 @@ def test_a_larger_file_is_not_even_read() -> None:
     assert refusal(large, ONE.public) is Reason.TOO_LARGE
 
 
+@pytest.mark.spec("SD-4")
 def test_a_key_nobody_trusts_does_not_count() -> None:
     assert refusal(sign_document(TYPE, PAYLOAD, [ONE]), TWO.public) is Reason.DOCUMENT_SIGNATURE
     assert refusal(sign_document(TYPE, PAYLOAD, [ONE])) is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("SD-4")
 def test_a_signature_by_a_stranger_beside_a_good_one_is_refused() -> None:
     octets = sign_document(TYPE, PAYLOAD, [ONE, TWO])
     assert refusal(octets, ONE.public) is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("SD-4")
 def test_a_signature_under_another_ones_name_is_refused() -> None:
     stolen = ONE.sign(signed_octets(TYPE, PAYLOAD))
     octets = assemble_document(TYPE, PAYLOAD, {TWO.public.key_id: stolen})
     assert refusal(octets, ONE.public, TWO.public) is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("SD-6")
 def test_signed_as_another_type_is_refused() -> None:
     octets = sign_document("application/vnd.tongban.other+json", PAYLOAD, [ONE])
     assert refusal(octets, ONE.public) is Reason.DOCUMENT_SIGNATURE
@@ -149,6 +158,7 @@ def test_signed_as_another_type_is_refused() -> None:
     assert refusal(relabelled, ONE.public) is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("SD-5")
 def test_a_threshold_counts_different_keys() -> None:
     keys = (ONE.public, TWO.public, THREE.public)
     both = sign_document(TYPE, PAYLOAD, [ONE, THREE])
@@ -164,6 +174,7 @@ def test_a_threshold_below_one_is_our_bug() -> None:
         open_document(sign_document(TYPE, PAYLOAD, [ONE]), TYPE, [ONE.public], threshold=0)
 
 
+@pytest.mark.spec("LI-21")
 def test_nothing_is_written_that_no_reader_takes() -> None:
     with pytest.raises(LocalUseError):
         sign_document(TYPE, PAYLOAD, [])
