@@ -25,8 +25,10 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
+from node.store.address import Address
 from node.toml_text import line_of, toml_value
 from protocol.errors import LocalUseError
 from protocol.identifiers import is_region
@@ -59,6 +61,8 @@ _MAX_PORT: Final = 65535
 _URL: Final = re.compile(
     r"https://([^\s/:@?#\[\]]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?/?"
 )
+# In a URL, where none belongs; what is wrong is told, not the password.
+_PASSWORD: Final = re.compile(r"(postgres(?:ql)?://[^/@:]*:|\bpassword=)[^@&'\"]*")
 _Place: TypeAlias = tuple[int | str, ...]
 # Where the library speaks of Python rather than of the file.
 _RULES: Final = {
@@ -136,6 +140,16 @@ def _from_file(value: object, info: ValidationInfo) -> object:
     return Path(info.context or "", value)
 
 
+def _from_file_if_any(value: object, info: ValidationInfo) -> object:
+    return None if value is None or value == "" else _from_file(value, info)
+
+
+def _database_url(value: str) -> str:
+    if value:
+        Address(value)
+    return value
+
+
 Port = Annotated[int, Field(ge=1, le=_MAX_PORT)]
 Text = Annotated[str, Field(min_length=1)]
 FilePath = Annotated[Path, BeforeValidator(_from_file)]
@@ -168,9 +182,37 @@ class NodeSection(_Table):
 
 
 class StoreSection(_Table):
-    """[store]."""
+    """[store]: a file, or a database on a server."""
 
-    path: Annotated[FilePath, Key("数据库文件（SQLite）", "database file (SQLite)", "node.db")]
+    model_config = ConfigDict(validate_default=True)  # a path has to be resolved
+
+    path: Annotated[FilePath, Key("数据库文件（SQLite）", "database file (SQLite)")] = Path(
+        "node.db"
+    )
+    url: Annotated[
+        str,
+        AfterValidator(_database_url),
+        Key(
+            "改用 PostgreSQL：数据库地址，不含口令",
+            "PostgreSQL instead: where the database is, without a password",
+            "postgresql://tongban@db.example/tongban",
+        ),
+    ] = ""
+    password_file: Annotated[
+        Path | None,
+        BeforeValidator(_from_file_if_any),
+        Key("其口令所在文件（权限 600）", "file with its password (mode 600)", "store.password"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> StoreSection:
+        if self.url and "path" in self.model_fields_set:
+            message = "either `path` (SQLite) or `url` (PostgreSQL), not both"
+            raise ValueError(message)
+        if self.password_file is not None and not self.url:
+            message = "`password_file` goes with `url`"
+            raise ValueError(message)
+        return self
 
 
 class PeersSection(_Table):
@@ -522,7 +564,7 @@ def _explained(error: ErrorDetails) -> tuple[str, str]:
     if error["type"] == "missing":
         return f"missing: {_name(place)}", remedy
     rule = _RULES.get(error["type"], error["msg"].removeprefix("Value error, "))
-    shown = repr(error["input"])
+    shown = _PASSWORD.sub(r"\1…", repr(error["input"]))
     if len(shown) > _MAX_SHOWN:
         shown = f"{shown[:_MAX_SHOWN]}…"
     return f"{_name(place)} is {shown}: {rule}", remedy

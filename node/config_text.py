@@ -93,6 +93,8 @@ def reference_markdown() -> str:
 
 
 def _default(field: FieldInfo) -> object:
+    if field.default is None:
+        return ""
     return str(field.default) if isinstance(field.default, Path) else field.default
 
 
@@ -115,7 +117,8 @@ def _choices(field: FieldInfo) -> str:
 def _kind(field: FieldInfo) -> str:
     if field.annotation is str:
         return "文本 text"
-    return "路径 path" if field.annotation is Path else "路径列表 list of paths"
+    several = get_origin(field.annotation) is tuple
+    return "路径列表 list of paths" if several else "路径 path"
 
 
 if __name__ == "__main__":

@@ -221,6 +221,7 @@ def _config(new: NewNode) -> dict[str, dict[str, object]]:
             "directories": new.directories,
             "catalogue": new.catalogues,
         },
+        "store": {"path": "node.db"},
         "keys": {"directory": KEYS_FOLDER},
         "tls": {"directory": TLS_FOLDER},
     }

@@ -35,7 +35,7 @@ from node.federation import Trust
 from node.keystore import FileKeyStore
 from node.parts.limits import PartLimits
 from node.store.engine import StoreEngine
-from node.store.sqlite import SqliteDatabase
+from node.store.opening import open_database
 from node.store.stores import ThreadedStore
 from node.tls import load_identity
 from node.workers import ThreadWorkers
@@ -130,13 +130,8 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
     kinds = frozenset(kind.name for kind in KINDS)
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(config.store.path))
-        if not config.store.path.exists():
-            # Right on the first start only: whoever lost the file lost what was acknowledged.
-            _log.warning("new store: nothing was kept here before", path=str(config.store.path))
-        store = ThreadedStore(
-            StoreEngine(SqliteDatabase(config.store.path), keys),
-            group_limit=config.limits.group_size,
-        )
+        database = open_database(config.store)
+        store = ThreadedStore(StoreEngine(database, keys), group_limit=config.limits.group_size)
         stack.push_async_callback(store.close)
         blobs = FileBlobs(config.parts.folder, config.parts.spare_mib * MIB)
         stack.push_async_callback(blobs.close)

@@ -37,6 +37,11 @@ class Database(Protocol):
         """What it is called in messages to operators; no secret is in it."""
         ...
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there was nothing in it before it was opened."""
+        ...
+
     def begin(self) -> Connection:
         """Begin the group's transaction, on what is committed; on this connection units decide.
 

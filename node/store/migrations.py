@@ -27,12 +27,15 @@ VERSION: Final = 2
 _NAME: Final = "schema_version"
 
 
-def prepare(connection: Connection, database: str) -> None:
+def prepare(connection: Connection, database: str) -> bool:
     """Make the tables of an empty database, or bring those of an older version forward.
 
     Args:
         connection: In a transaction that the caller commits, if nothing is raised.
         database: What it is called in messages.
+
+    Returns:
+        Whether it was empty.
 
     Raises:
         UnavailableError: STORE_UNAVAILABLE: another program wrote it, or a later version of this.
@@ -41,7 +44,7 @@ def prepare(connection: Connection, database: str) -> None:
     if not inspect(connection).has_table(meta.name):
         schema.metadata.create_all(connection)
         connection.execute(insert(meta).values(name=_NAME, value=str(VERSION)))
-        return
+        return True
     found = connection.execute(select(meta.c.value).where(meta.c.name == _NAME)).scalar()
     if found is None or not found.isdecimal() or not 1 <= int(found) <= VERSION:
         raise UnavailableError(
@@ -51,11 +54,12 @@ def prepare(connection: Connection, database: str) -> None:
             "was installed",
         )
     if int(found) == VERSION:
-        return
+        return False
     for version in range(int(found) + 1, VERSION + 1):
         _STEPS[version](connection)
     schema.metadata.create_all(connection)
     connection.execute(update(meta).where(meta.c.name == _NAME).values(value=str(VERSION)))
+    return False
 
 
 def _to_2(connection: Connection) -> None:

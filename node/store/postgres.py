@@ -52,14 +52,14 @@ PATIENCE_MS: Final = 30_000  # how long to wait for any answer of the server
 
 _TROUBLE: Final = (DBAPIError, psycopg.Error, OSError)  # with a server, or the way to it
 _READ_ONLY: Final = "25006"  # SQLSTATE
-_WRITER: Final = (
+_BY_KEY: Final = {
     # Every statement names its rows by primary key. A plan made while a table was small would
     # read all of it, until the server next looks how large it is.
-    "SET jit = off",
-    "SET enable_seqscan = off",
-    "SET enable_hashjoin = off",
-    "SET enable_mergejoin = off",
-)
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RAISE_EPOCH: Final = (
@@ -100,6 +100,7 @@ class PostgresDatabase:
         self._warnings: list[str] = []
         self._epoch = ""
         self._closed = False
+        self.is_new = False
         self._writers = _source(self._connect_writer, NullPool)
         self._deciders = _source(self._connect_reader, NullPool)
         self._readers = _source(self._connect_reader, QueuePool, pool_size=READERS, max_overflow=-1)
@@ -259,7 +260,7 @@ class PostgresDatabase:
             check_server(driver, durable=self._durable)
             take_lock(driver)
             driver.execute(_BEGIN)
-            prepare(connection, self.name)
+            self.is_new = prepare(connection, self.name)
             driver.execute("COMMIT")
             # One kind of integer: or each mixture of sizes would be a statement to prepare.
             driver.adapters.register_dumper(int, Int8BinaryDumper)
@@ -270,16 +271,15 @@ class PostgresDatabase:
         return connection
 
     def _connect_writer(self) -> Session:
-        session = Session.open(self._address, "write", self._patience_ms)
-        for statement in (f"SET lock_timeout = {self._busy_ms}", *_WRITER):
-            session.execute(statement)
+        session = Session.open(
+            self._address, "write", self._patience_ms, lock_timeout=self._busy_ms, **_BY_KEY
+        )
         session.add_notice_handler(self._note)
         return session
 
     def _connect_reader(self) -> Session:
-        session = Session.open(self._address, "read", self._patience_ms)
-        session.execute("SET default_transaction_read_only = on")
-        return session
+        only = {"default_transaction_read_only": "on"}
+        return Session.open(self._address, "read", self._patience_ms, **only)
 
     def _reader(self) -> Connection:
         """A reading session with its snapshot open; one that the server ended meanwhile goes.

@@ -56,13 +56,14 @@ class Session(psycopg.Connection[Any]):
     patience_s: float = 0
 
     @classmethod
-    def open(cls, address: Address, purpose: str, patience_ms: int) -> Session:
+    def open(cls, address: Address, purpose: str, patience_ms: int, **settings: object) -> Session:
         """Connect.
 
         Args:
             address: Where to.
             purpose: A word for operators who look at the server's list of sessions.
             patience_ms: How long to wait for any answer, milliseconds.
+            settings: Of the server, for this session.
 
         Raises:
             psycopg.Error: it cannot be reached, or does not let us in.
@@ -76,8 +77,19 @@ class Session(psycopg.Connection[Any]):
         )
         session.patience_s = patience_ms / 1000
         session.prepared_max = _PREPARED
-        session.execute(f"SET statement_timeout = {patience_ms}")
-        session.execute(f"SET idle_in_transaction_session_timeout = {2 * patience_ms}")
+        values = {
+            "statement_timeout": patience_ms,
+            "idle_in_transaction_session_timeout": 2 * patience_ms,
+            # That the server too notices soon when this machine is gone.
+            "tcp_keepalives_idle": 30,
+            "tcp_keepalives_interval": 10,
+            "tcp_keepalives_count": 3,
+            **settings,
+        }
+        sets = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in values.items()
+        )
+        session.execute(f"SELECT {sets}")
         return session
 
     def execute(

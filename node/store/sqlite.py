@@ -71,6 +71,7 @@ class SqliteDatabase:
         self._unfolded = 0
         self._log_in_doubt = False
         self._closed = False
+        self.is_new = False
         self._writers = _source(self._connect, NullPool)
         self._readers = _source(self._connect_reader, QueuePool, pool_size=READERS, max_overflow=-1)
         self._writer: Connection | None = None
@@ -218,7 +219,7 @@ class SqliteDatabase:
         if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             raise self._unavailable("this file system cannot hold a write-ahead log: move it")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        prepare(connection, self.name)
+        self.is_new = prepare(connection, self.name)
         connection.exec_driver_sql("COMMIT")
 
     def _open_writer(self) -> Connection:

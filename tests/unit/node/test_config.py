@@ -107,6 +107,38 @@ def test_the_environment_says_nothing(
     assert load_config(write(tmp_path, WHOLE)).peers.port == 8443
 
 
+def on_server(store: str) -> str:
+    return WHOLE.replace('path = "data/node.db"', store)
+
+
+def test_a_store_is_a_file_or_a_database_on_a_server(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, on_server(""))).store.path == tmp_path / "node.db"
+    url = "postgresql://tongban@db1,db2:5433/tongban?sslmode=verify-ca"
+    store = load_config(write(tmp_path, on_server(f'url = "{url}"'))).store
+    assert (store.url, store.password_file) == (url, None)
+    told = on_server(f'url = "{url}"\npassword_file = "secret"')
+    assert load_config(write(tmp_path, told)).store.password_file == tmp_path / "secret"
+
+
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ('path = "a"\nurl = "postgresql://n@h/t"', "either `path` (SQLite) or `url` (PostgreSQL)"),
+        ('password_file = "a"', "`password_file` goes with `url`"),
+        ('url = "postgresql://n@h/t?sslmod=x"', 'invalid URI query parameter: "sslmod"'),
+        ('url = "postgresql://n:secret@h/t"', "a password does not belong here"),
+        ('url = "postgresql://n@h/t?password=secret"', "a password does not belong here"),
+        ('url = "mysql://n@h/t"', "missing"),
+        ('url = "postgresql://n@h"', "not of the form postgresql://role@host:port/database"),
+    ],
+)
+def test_a_store_that_is_neither_stops_the_start(tmp_path: Path, store: str, words: str) -> None:
+    told = problem(tmp_path, on_server(store))
+    assert words in told.what
+    assert told.line in (6, 7)
+    assert "secret" not in str(told)
+
+
 # --- what stops the start: where, what, remedy
 
 
@@ -130,7 +162,7 @@ def test_a_key_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path) -> 
 
 def test_a_key_unlike_any_is_told_what_there_is(tmp_path: Path) -> None:
     told = problem(tmp_path, WHOLE.replace("[store]", '[store]\nxyzzy = "x"'))
-    assert (told.line, told.remedy) == (7, "delete it; known here: path")
+    assert (told.line, told.remedy) == (7, "delete it; known here: path, url, password_file")
 
 
 def test_a_misspelt_section_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
