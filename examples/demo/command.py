@@ -30,9 +30,10 @@ from examples.demo.audit import audit, read_stores
 from examples.demo.desks import Desk, Office
 from examples.demo.federation import choose_suite, lay_down_demo
 from examples.demo.folder import claimed
+from examples.demo.gates import TOLD, Carrier, Gates
 from examples.demo.processes import PROGRAM, NodeProcess, stop_all
 from examples.demo.report import paths_of, print_report
-from examples.demo.story import AT_ONCE, TO_WATCH, Story
+from examples.demo.story import AT_ONCE, TO_WATCH, VICTIM, Story
 from examples.demo.watch import Watch, new_board, progress_console
 from node.cli.ending import Exit
 from node.clock import SystemClock
@@ -62,6 +63,9 @@ def demo(
     as_json: Annotated[
         bool, typer.Option("--json", help="末行为一行 JSON · the last line is JSON; with --once")
     ] = False,
+    carrier: Annotated[
+        Carrier, typer.Option(help="襄阳的承载方式 · how 襄阳 is reached")
+    ] = Carrier.PUSH,
     folder: Annotated[
         Path, typer.Option("--dir", help="工作目录，会被清空 · work folder; it is emptied")
     ] = _DEFAULT_FOLDER,
@@ -72,7 +76,8 @@ def demo(
     once = once or as_json
     try:
         with claimed(folder) as lock:
-            run = Run(folder, lock, console, once=once, small=small, live=console.is_terminal)
+            live = console.is_terminal
+            run = Run(folder, lock, console, carrier, once=once, small=small, live=live)
             findings, proven = asyncio.run(run.whole())
     except asyncio.CancelledError:
         console.print(_INTERRUPTED)
@@ -87,6 +92,7 @@ def demo(
             "lost": len(findings.lost),
             "duplicated": len(findings.duplicated),
             "refused": len(findings.refused),
+            "carrier": carrier.value,
             "seconds": round(time.monotonic() - started, 1),
         }
         print(json.dumps(result), flush=True)  # noqa: T201
@@ -102,6 +108,7 @@ class Run:
         folder: The work folder, claimed.
         lock: The descriptor that holds the claim.
         console: Where it is shown.
+        carrier: How 襄阳 is reached.
         once: It ends with the story.
         small: Three nodes.
         live: The board is redrawn in place, and people have time to look.
@@ -110,6 +117,7 @@ class Run:
     folder: Path
     lock: int
     console: Console
+    carrier: Carrier
     once: bool
     small: bool
     live: bool
@@ -127,7 +135,12 @@ class Run:
             signing = choose_suite()
             self._say(f"通办演示 Tongban demo · 签名套件 suite {signing.told}")
             self._say("生成密钥、证书、目录与事项 making keys, certificates, directories …")
-            federation = lay_down_demo(self.folder, signing.suite, small=self.small)
+            dark = None if self.carrier is Carrier.PUSH else VICTIM
+            federation = lay_down_demo(self.folder, signing.suite, small=self.small, dark=dark)
+            gates = Gates(self.folder / "gates")
+            if self.carrier is Carrier.FERRY:
+                gates.put_around(federation, VICTIM)
+                await stack.enter_async_context(gates.at_work())
             apis = {
                 node: await stack.enter_async_context(site.api())
                 for node, site in federation.sites.items()
@@ -144,7 +157,11 @@ class Run:
             promised: list[str] = []
             async with watch.showing():
                 await self._start(processes, watch)
+                if TOLD[self.carrier]:
+                    watch.event(TOLD[self.carrier])
                 await self._play(federation, apis, processes, watch, promised)
+                if gates.carried:
+                    watch.event(f"网闸共摆渡 {gates.carried} 个文件 files went through the gates")
             stores = read_stores({node: site.store for node, site in federation.sites.items()})
             findings = audit(stores, promised, federation.trust)
             print_report(self.console, federation, watch.board, findings, paths_of(stores))

@@ -91,13 +91,18 @@ class Federation:
     Attributes:
         sites: By node id, in the order to start them.
         anchor: The trust anchor's file.
-        trust: Every registered key.
+        directory: Everything the provinces list.
     """
 
     plan: FederationPlan
     sites: dict[str, Site]
     anchor: Path
-    trust: TrustSet
+    directory: Directory
+
+    @property
+    def trust(self) -> TrustSet:
+        """Every registered key."""
+        return self.directory.trust
 
     def name(self, node: str) -> str:
         """A node's short name."""
@@ -114,46 +119,50 @@ def choose_suite() -> Signing:
     return Signing(Suite.SM2_SM3, f"{Suite.SM2_SM3}（{provider.name}）")
 
 
-def lay_down_demo(folder: Path, suite: Suite, *, small: bool) -> Federation:
+def lay_down_demo(folder: Path, suite: Suite, *, small: bool, dark: str | None) -> Federation:
     """Make the demo's nodes; none of them runs yet.
 
     Args:
         folder: The empty work folder.
         suite: What everybody signs with.
         small: Three nodes instead of eight.
+        dark: A node that peers cannot dial.
     """
     plan = load_federation()
     if small:
         plan = replace(plan, nodes=tuple(node for node in plan.nodes if node.id in SMALL))
-    federation = lay_down(folder, suite, plan)
+    federation = lay_down(folder, suite, plan, dark)
     _withdraw(plan, federation.sites, *WITHDRAWN, now_ms=SystemClock().now_ms())
     return federation
 
 
-def lay_down(folder: Path, suite: Suite, plan: FederationPlan) -> Federation:
+def lay_down(
+    folder: Path, suite: Suite, plan: FederationPlan, dark: str | None = None
+) -> Federation:
     """Make everything the nodes of a plan need; none of them runs yet.
 
     Args:
         folder: The empty work folder.
         suite: What everybody signs with.
         plan: Who there is.
+        dark: A node that peers cannot dial.
     """
     nodes = plan.nodes
     ports = free_ports(2 * len(nodes))
     now_ms = SystemClock().now_ms()
     sites = {node.id: Site(node, folder / "nodes" / node.id) for node in nodes}
     facts = {
-        site.node.id: _settle(site, suite, ports[2 * at : 2 * at + 2], now_ms)
+        site.node.id: _settle(site, suite, ports[2 * at : 2 * at + 2], now_ms, dark)
         for at, site in enumerate(sites.values())
     }
     prefixes = sorted({province_of(node.id) for node in nodes})
     offices = open_offices(folder / "publishers", plan, prefixes, suite, now_ms)
     directory = Directory.merge(publish(folder, plan, offices, facts, now_ms))
     _publish_sheets(folder, plan, sites, now_ms)
-    return Federation(plan, sites, folder / "anchor.json", directory.trust)
+    return Federation(plan, sites, folder / "anchor.json", directory)
 
 
-def _settle(site: Site, suite: Suite, ports: list[int], now_ms: int) -> NodeFacts:
+def _settle(site: Site, suite: Suite, ports: list[int], now_ms: int, dark: str | None) -> NodeFacts:
     """One node's home, and what its publisher reads in its request."""
     node = site.node
     peers_port, local_port = ports
@@ -164,7 +173,7 @@ def _settle(site: Site, suite: Suite, ports: list[int], now_ms: int) -> NodeFact
         operator=node.operator,
         authorities=tuple(row.uscc for row in node.authorities),
         serves=node.serves,
-        url=f"https://{_HOST}:{peers_port}",
+        url=None if node.id == dark else f"https://{_HOST}:{peers_port}",
         role=node.role,
         forwards_for=node.forwards_for,
         suite=suite,

@@ -55,7 +55,9 @@ def result_of(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert ended.returncode == 0, ended.stderr
     (line,) = ended.stdout.splitlines()
     document: dict[str, Any] = json.loads(line)
-    assert list(document) == ["cases", "settled", "lost", "duplicated", "refused", "seconds"]
+    assert list(document) == [
+        *("cases", "settled", "lost", "duplicated", "refused", "carrier", "seconds")
+    ]
     return document
 
 
@@ -77,6 +79,18 @@ def test_three_nodes_lose_and_double_nothing(
     assert "SIGKILL" in ended.stderr
     assert "有效 valid" in ended.stderr, "one case's evidence was exported and verified"
     assert nodes_of(folder) == []
+
+
+@pytest.mark.parametrize("carrier", ["pull", "ferry"])
+def test_a_node_nobody_can_dial_loses_and_doubles_nothing(tmp_path: Path, carrier: str) -> None:
+    ended = run("demo", "--json", "--small", "--carrier", carrier, "--dir", tmp_path)
+    result = result_of(ended)
+    assert (result["carrier"], result["lost"], result["duplicated"]) == (carrier, 0, 0)
+    assert result["cases"] == result["settled"] + result["refused"] >= 8
+    assert ("files went through the gates" in ended.stderr) == (carrier == "ferry")
+    for log in (tmp_path / "nodes").glob("*/node.log"):
+        # Nobody dials it: what it gets, it has fetched, or found in a folder.
+        assert "420600 at https" not in log.read_text(encoding="utf-8")
 
 
 def test_eight_nodes_lose_and_double_nothing(tmp_path: Path) -> None:
