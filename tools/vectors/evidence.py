@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.reasons import Reason
+from routing.directory_roles import TrustAnchor
 from signing.evidence import MAGIC, Subject
 from signing.keys import KeyUse
 from signing.suites import Suite
@@ -23,13 +24,12 @@ from tests.evidence_files import (
     story,
 )
 from tests.messages import DAY_MS, HUB, NOW_MS, WUHAN, Keys, authority_of, message_id
+from tests.unit.routing.provinces import pin, root
 from tools.vectors.cases import Case
 from tools.vectors.samples import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from routing.directory_roles import TrustAnchor
 
 ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL = 1, 2, 3, 4, 5, 9
 KEYS: Final = keys()
@@ -246,6 +246,7 @@ def _directories_and_envelopes() -> Iterator[Case]:
         "试运行文件附正式环境目录。",
         OUTSIDE,
         reason=Reason.ENVIRONMENT_MISMATCH,
+        anchor=TrustAnchor(anchors=(pin(root("42", "production")),)),
     )
     envelope = next(row.octets for row in pieces(FILE) if row.kind == ENVELOPE)
     changed = sealed_anew(
