@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.bodies import KINDS
 from protocol.lifecycle import LIFECYCLE, CaseState
-from tools import spec_examples, spec_tables
+from tools import directory_attacks, spec_examples, spec_tables
 from tools.spec_index import chapters
 
 if TYPE_CHECKING:
@@ -50,6 +50,25 @@ def lifecycle() -> str:
         *spec_tables.lifecycle(),
         "",
         f"`case.void` ({chinese['case.void']}) is taken in every state and changes none.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def attacks() -> str:
+    """What was tried on the directory, and what came of it."""
+    lines = [
+        "# 对节点目录的攻击 / Attacks on the directory",
+        "",
+        _NOTE,
+        "",
+        "攻击者可持有部分密钥、控制磁盘或线路；每一行都由所列测试实际攻击一次。",
+        "",
+        "The attacker may hold some of the keys, the disk or the wire. Each row is attacked by its",
+        "test. The rules are in [spec](spec/README.md), the reasons in",
+        "[the decision](decisions/three-roles-speak-for-a-province.md).",
+        "",
+        *directory_attacks.table(),
         "",
     ]
     return "\n".join(lines)
@@ -92,6 +111,7 @@ def chapter(path: Path) -> str:
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "lifecycle.md": lifecycle,
+    "directory-attacks.md": attacks,
     **{f"spec/{path.name}": partial(chapter, path) for path in chapters()},
 }
 

@@ -67,6 +67,8 @@ async def impostor_says(node: DrivenNode, body: Body, sequence: int, number: int
 
 @pytest.mark.spec("DI-4")
 def test_a_claimed_authority_says_nothing_in_the_case_of_the_one_it_names(tmp_path: Path) -> None:
+    """冒名入案 an impostor acts in another's case by its USCC → unknown case, no number used."""
+
     async def scene(stage: Stage) -> None:
         node = stage.node(EZHOU, federation=claiming())
         first = receipt_in(await node.engine.exchange(WUHAN, say(submit(), 1).post()))
@@ -84,6 +86,8 @@ def test_a_claimed_authority_says_nothing_in_the_case_of_the_one_it_names(tmp_pa
 
 @pytest.mark.spec("DI-4")
 def test_what_a_claimed_authority_does_first_hinders_nobody_later(tmp_path: Path) -> None:
+    """冒名抢先 an impostor comes first, by the same USCC → the real one is heard all the same."""
+
     async def scene(stage: Stage) -> None:
         node = stage.node(EZHOU, federation=claiming())
         assert (await impostor_says(node, VOID, 1, number=71)).reason is Reason.CASE_UNKNOWN

@@ -13,8 +13,9 @@ from node.federation import Trust
 from node.keystore import FileKeyStore
 from node.tls import load_identity
 from protocol.errors import UnavailableError
+from routing.directory_roles import TrustAnchor
 from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, operator
-from tests.unit.routing.provinces import anchor
+from tests.unit.routing.provinces import FOREVER_MS, anchor, files_of, node, province
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +161,31 @@ def test_nothing_goes_back_to_an_older_version(homes: Homes, *, restarted: bool)
         trust.load()
     shutil.copytree(homes.folder / "new", folder, dirs_exist_ok=True)
     assert trust.load().directory.provinces["42"].payload.version == 2
+
+
+@pytest.mark.spec("DI-14")
+@pytest.mark.parametrize("spoilt", ["directory", "freshness", "rollback"])
+def test_another_province_s_broken_set_stops_nobody_else(homes: Homes, spoilt: str) -> None:
+    """外省文件损坏 another province's set does not hold → it is left out; ours is in force."""
+    folder = homes.folder / "directories"
+    pins = TrustAnchor(anchors=(*anchor("42").anchors, *anchor("43").anchors))
+    (homes.folder / "anchor.json").write_bytes(pins.model_dump_json().encode())
+    now_ms = SystemClock().now_ms()
+    files = files_of(province("43", [node("430100")], issued_ms=now_ms, expires_ms=FOREVER_MS))
+    for number, octets in enumerate(files):
+        (folder / f"hunan-{number}.json").write_bytes(octets)
+    trust = trust_of(homes)
+    assert set(trust.load().directory.provinces) == {"42", "43"}
+    if spoilt == "rollback":
+        old = province("43", [], issued_ms=now_ms - 1, expires_ms=FOREVER_MS)
+        for number, octets in enumerate(files_of(old)):
+            (folder / f"hunan-{number}.json").write_bytes(octets)
+    else:
+        (folder / f"hunan-{1 if spoilt == 'directory' else 2}.json").unlink()
+    with structlog.testing.capture_logs() as logged:
+        assert set(trust.load().directory.provinces) == {"42", "43"}, "it stays as it was"
+        assert set(trust_of(homes).load().directory.provinces) == {"42"}, "a new start has no other"
+    assert {row["prefix"] for row in logged if row["event"] == "province left out"} == {"43"}
 
 
 def test_who_loses_the_memory_starts_anew_from_the_anchor(homes: Homes) -> None:
