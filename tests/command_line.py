@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from functools import cache
 from typing import Any, NamedTuple
+
+from typer.main import get_command
 
 from node.cli.ending import ended
 from run_node import program
@@ -17,11 +20,17 @@ class Ending(NamedTuple):
     err: str
 
 
+@cache
+def _command(name: str) -> Any:
+    """The command line for a first word; making it takes longer than most commands."""
+    return get_command(program([name]))
+
+
 def run(*arguments: object) -> Ending:
     words = [str(argument) for argument in arguments]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = ended(lambda: program(words)(words, prog_name="run_node.py"))
+        code = ended(lambda: _command(words[0] if words else "")(words, prog_name="run_node.py"))
     return Ending(int(code), out.getvalue(), err.getvalue())
 
 
