@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from threading import Lock
 from typing import Final
 
 _NS_PER_MS: Final = 1_000_000
 _MS_PER_S: Final = 1000
+_PAGE: Final = 4096
 
 
 class SystemClock:
@@ -24,8 +26,19 @@ class SystemClock:
 
 
 class SystemEntropy:
-    """The kernel's random number generator."""
+    """The kernel's random number generator, asked for a page at a time; never handed out twice.
+
+    Each question lets go of the interpreter's lock, and may wait long to get it back.
+    """
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._lock = Lock()
 
     def octets(self, count: int) -> bytes:
         """This many unpredictable octets."""
-        return os.urandom(count)
+        with self._lock:
+            if count > len(self._page):
+                self._page = os.urandom(max(_PAGE, count))
+            drawn, self._page = self._page[:count], self._page[count:]
+            return drawn

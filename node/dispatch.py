@@ -20,6 +20,7 @@ The rules, in one place (what happens to the errands themselves: `node.errands`)
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 CALLS_MS = 60_000
 """How long after its last call a peer still counts as one that calls; calls are held for less."""
+POSTS_UNDER_WAY = 2
+"""Posts to one peer at once: while it works on one, the next is made."""
 _IDLE_MS = 60_000
 _TROUBLE_MS = 1_000
 _log = structlog.get_logger()
@@ -235,14 +238,35 @@ class Dispatcher:
             waking.cancel()
 
     async def round(self) -> None:
-        """One post and what its answer means."""
+        """All that is due, in posts; while one is answered, the next is on its way."""
         if self._health.failing and not await self._probe():
             return
         handed = await self._errands.build()
-        if not handed.octets:
-            if self._health.failing:
-                await self._health.answered()
-            return
+        if not handed.octets and self._health.failing:
+            await self._health.answered()
+        under_way: deque[tuple[HandOver, asyncio.Task[None]]] = deque()
+        try:
+            while handed.octets:
+                under_way.append((handed, asyncio.create_task(self._post(handed))))
+                if not handed.more:
+                    break
+                if len(under_way) == POSTS_UNDER_WAY:
+                    await under_way[0][1]
+                    under_way.popleft()
+                if self._health.failing:
+                    break
+                beside = [errand for before, _ in under_way for errand in before.errands]
+                handed = await self._errands.build(beside=beside)
+            while under_way:
+                await under_way[0][1]
+                under_way.popleft()
+        finally:
+            for _, task in under_way:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+
+    async def _post(self, handed: HandOver) -> None:
+        """One post and what its answer means."""
         began_ms = self._context.clock.now_ms()
         try:
             answer = read_frames(await self._transport.post(self._peer, handed.octets))

@@ -62,7 +62,7 @@ from routing.planner import plan
 from routing.retry import ASK, DELIVERY, LONGEST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -90,11 +90,14 @@ class HandOver:
         errands: Those it serves.
         octets: Of its frames.
         unfinished: Those of which more may go before the peer says anything.
+        more: Small messages wait that did not fit, so the next hand-over need not wait for the
+            answer to this one.
     """
 
     errands: Sequence[Errand]
     octets: bytes
     unfinished: Sequence[Errand] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,27 +165,36 @@ class Errands:
         due_ms = await self._context.store.read(lambda c: next_due(c, self._peer))
         return now_ms if due_ms is not None and due_ms > now_ms + LONGEST_MS else due_ms
 
-    async def build(self, room: int = MAX_POST_OCTETS, *, paced: bool = True) -> HandOver:
+    async def build(
+        self,
+        room: int = MAX_POST_OCTETS,
+        *,
+        paced: bool = True,
+        beside: Collection[Errand] = (),
+    ) -> HandOver:
         """What is due, as much of it as this many octets hold.
 
         Args:
             room: Octets.
             paced: Others wait for the line behind the carrier, so it takes no more of large parts
                 than passes in about a second.
+            beside: On their way to the peer now; they stay out, and so do their cases, whose
+                messages may not overtake each other.
         """
         along: list[Frame] = list(self._questions.take(self._peer))
-        errands = [errand for errand in await self._due(room) if not await self._divert(errand)]
+        due, more = await self._due(room, beside)
+        errands = [errand for errand in due if not await self._divert(errand)]
         now_ms = self._context.clock.now_ms()
         if errands or along or self._heads.waiting(self._peer):
             along += await self._heads.show(self._peer)
-        beside = write_frames(along)
+        others = write_frames(along)
         whole = [errand for errand in errands if goes_whole(errand, now_ms)]
         heavy = await self._supply.wanting(whole)
         apart = {id(one.errand) for one in heavy}
         light = [errand for errand in errands if id(errand) not in apart]
         rows = [errand.message for errand in whole if id(errand) not in apart]
         parts = await self._context.store.read(lambda connection: find_parts(connection, rows))
-        room -= len(beside)
+        room -= len(others)
         octets, frames = (RESERVED_OCTETS, RESERVED_FRAMES) if heavy else (0, 0)
         build = partial(build_post, light, parts, self._context.here, now_ms)
         taken, small = build(room - octets, len(along) + frames)
@@ -194,8 +206,9 @@ class Errands:
             await self._later(errand, Later(Reason.STORE_UNAVAILABLE))
         return HandOver(
             [*taken, *pieces.errands],
-            b"".join((small, *pieces.octets, beside)),
+            b"".join((small, *pieces.octets, others)),
             pieces.unfinished,
+            more=not heavy and (more or len(taken) < len(light)),
         )
 
     def lost(self, handed: HandOver) -> None:
@@ -203,12 +216,26 @@ class Errands:
         self.batch = max(1, len(handed.errands) // 2)
         self._supply.lost()
 
-    async def _due(self, room: int = MAX_POST_OCTETS) -> list[Errand]:
+    async def _due(
+        self, room: int = MAX_POST_OCTETS, beside: Collection[Errand] = ()
+    ) -> tuple[list[Errand], bool]:
+        """What is due and not on its way, within reason, and whether there is more."""
         now_ms = self._context.clock.now_ms()
+        limit = self.batch + len(beside)
         found = await self._context.store.read(
-            lambda connection: due_errands(connection, self._peer, now_ms, self.batch)
+            lambda connection: due_errands(connection, self._peer, now_ms, limit)
         )
-        return within_reason(found, room)
+        if beside:
+            cases = {errand.message.case_id for errand in beside} - {None}
+            moving = {(errand.purpose, errand.message.reference) for errand in beside}
+            found = [
+                errand
+                for errand in found
+                if errand.message.case_id not in cases
+                and (errand.purpose, errand.message.reference) not in moving
+            ]
+        chosen = within_reason(found[: self.batch], room)
+        return chosen, len(chosen) == self.batch or len(chosen) < len(found)
 
     async def _divert(self, errand: Errand) -> bool:
         """What was handed over again and again without a word goes another way, if there is one."""
@@ -442,7 +469,8 @@ class Errands:
 
     async def reroute(self) -> None:
         """What has another way takes it."""
-        for errand in await self._due():
+        due, _ = await self._due()
+        for errand in due:
             if errand.purpose == DELIVER:
                 later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
                 if later.peer is not None:

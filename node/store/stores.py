@@ -78,7 +78,8 @@ class ThreadedStore:
         self._queue_limit = queue_limit
         self._group_limit = group_limit
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._turn: list[_Job] = []
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._unanswered = 0
         self._trouble: str | None = None
         self._closing = False
@@ -97,8 +98,17 @@ class ThreadedStore:
             raise UnavailableError(Reason.OVERLOADED, detail)
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         self._unanswered += 1
-        self._queue.put(_Job(unit, answer))
+        # What comes in one turn of the loop goes to the writer together: a post's messages are one
+        # group, and no caller waits for another that has not come yet.
+        if not self._turn:
+            self._loop.call_soon(self._hand_over)
+        self._turn.append(_Job(unit, answer))
         return cast("T", _result(await answer))
+
+    def _hand_over(self) -> None:
+        turn, self._turn = self._turn, []
+        if turn:
+            self._queue.put(turn)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """See `node.ports.Store.read`."""
@@ -109,6 +119,7 @@ class ThreadedStore:
     async def close(self) -> None:
         """Take nothing new, finish what waits, answer it, close the database."""
         self._closing = True
+        self._hand_over()
         await asyncio.to_thread(self._finish)
 
     def _finish(self) -> None:
@@ -132,10 +143,10 @@ class ThreadedStore:
     def _collect(self, waiting: list[_Job]) -> bool:
         """Add what has come; wait only if there is nothing to do. False after the last."""
         try:
-            job = self._queue.get(block=not waiting)
-            while job is not None:
-                waiting.append(job)
-                job = self._queue.get_nowait()
+            jobs = self._queue.get(block=not waiting)
+            while jobs is not None:
+                waiting += jobs
+                jobs = self._queue.get_nowait()
         except queue.Empty:
             return True
         return False

@@ -120,24 +120,21 @@ def _read(element: etree._Element, cls: type, cut: int) -> object:
     """Read an element that its schema let through; `cut` is how long a tag's namespace is."""
     slots = slots_by_element(cls)
     values: dict[str, object] = {}
-    lists: dict[str, list[object]] = {}
     for child in element:
         slot = slots[str(child.tag)[cut:]]
-        if isinstance(slot.content, type):
-            held = _read(child, slot.content, cut)
+        content = slot.content
+        if isinstance(content, type):
+            held = _read(child, content, cut)
         else:
             try:
-                held = slot.content.read(child.text or "")
+                held = content.read(child.text or "")
             except ValueError as error:
                 # In the shape's words: the standard library's quote the value.
-                detail = f"{_path_of(child)}, line {child.sourceline}: {slot.content.english}"
+                detail = f"{_path_of(child)}, line {child.sourceline}: {content.english}"
                 raise RefusedError(Reason.BODY_INVALID, detail) from error
         if slot.repeated:
-            lists.setdefault(slot.name, []).append(held)
-        else:
-            values[slot.name] = held
-    for name, members in lists.items():
-        values[name] = tuple(members)
+            held = (*cast("tuple[object, ...]", values.get(slot.name, ())), held)
+        values[slot.name] = held
     return cls(**values)
 
 

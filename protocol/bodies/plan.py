@@ -15,6 +15,7 @@ from typing import (
     Final,
     Literal,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -50,17 +51,9 @@ class Slot:
     repeated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A single value found in a body: where, in JSON's words, and of what shape."""
-
-    path: str
-    shape: Shape
-    value: object
-
-
 _PLANS: Final[dict[type, tuple[Slot, ...]]] = {}
 _BY_ELEMENT: Final[dict[type, dict[str, Slot]]] = {}
+_BRANCHES: Final[dict[type, tuple[Slot, ...]]] = {}
 
 
 def plan_of(cls: type) -> tuple[Slot, ...]:
@@ -82,6 +75,15 @@ def slots_by_element(cls: type) -> dict[str, Slot]:
     slots = _BY_ELEMENT.get(cls)
     if slots is None:
         slots = _BY_ELEMENT[cls] = {slot.element: slot for slot in plan_of(cls)}
+    return slots
+
+
+def branches_of(cls: type) -> tuple[Slot, ...]:
+    """The slots of a dataclass that hold other dataclasses; read once."""
+    slots = _BRANCHES.get(cls)
+    if slots is None:
+        slots = tuple(slot for slot in plan_of(cls) if isinstance(slot.content, type))
+        _BRANCHES[cls] = slots
     return slots
 
 
@@ -124,26 +126,16 @@ def values_of(value: object, slot: Slot) -> tuple[object, ...]:
     """What a dataclass holds in one slot: nothing, one thing, or several."""
     held = getattr(value, slot.name)
     if slot.repeated:
-        return tuple(held)
+        return cast("tuple[object, ...]", held)
     return () if held is None else (held,)
 
 
 def walk(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Every dataclass inside a body, itself first, with its path in the JSON form."""
     yield path, value
-    for slot in plan_of(type(value)):
-        if isinstance(slot.content, type):
-            for index, held in enumerate(values_of(value, slot)):
-                yield from walk(held, join(path, slot, index))
-
-
-def leaves(value: object) -> Iterator[Leaf]:
-    """Every single value inside a body."""
-    for path, inner in walk(value):
-        for slot in plan_of(type(inner)):
-            if not isinstance(slot.content, type):
-                for held in values_of(inner, slot):
-                    yield Leaf(join(path, slot, 0), slot.content, held)
+    for slot in branches_of(type(value)):
+        for index, held in enumerate(values_of(value, slot)):
+            yield from walk(held, join(path, slot, index))
 
 
 def join(path: str, slot: Slot, index: int) -> str:

@@ -7,11 +7,11 @@ body with any (BODY_INVALID); the local JSON form shows them beside the fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from protocol.bodies.kinds import CaseDecide, CaseReject, CaseSubmit, CaseSupplement
 from protocol.bodies.people import Certificate, Delivery, Material
-from protocol.bodies.plan import leaves, walk
+from protocol.bodies.plan import join, plan_of, walk
 from protocol.bodies.shapes import TextShape
 from protocol.envelope import BODY_ID
 from protocol.errors import RefusedError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from protocol.bodies.kinds import Body
+    from protocol.bodies.plan import Slot
+
+_PART_SLOTS: Final[dict[type, tuple[Slot, ...]]] = {}
 
 IDENTITY_CARD = "111"
 """居民身份证 in GA/T 2000.156."""
@@ -75,9 +78,23 @@ def check_references(body: Body, part_ids: Collection[str]) -> None:
 
 def references_of(body: Body) -> Iterator[tuple[str, str]]:
     """Every reference to a part: its path in the JSON form, and the part's id."""
-    for leaf in leaves(body):
-        if isinstance(leaf.shape, TextShape) and leaf.shape.name == "PartId":
-            yield leaf.path, str(leaf.value)
+    for path, value in walk(body):
+        for slot in _part_slots(type(value)):
+            part_id = getattr(value, slot.name)
+            if part_id is not None:
+                yield join(path, slot, 0), part_id
+
+
+def _part_slots(cls: type) -> tuple[Slot, ...]:
+    """The slots of a dataclass that name a part; read once."""
+    slots = _PART_SLOTS.get(cls)
+    if slots is None:
+        slots = _PART_SLOTS[cls] = tuple(
+            slot
+            for slot in plan_of(cls)
+            if isinstance(slot.content, TextShape) and slot.content.name == "PartId"
+        )
+    return slots
 
 
 def _faults(body: Body) -> Iterator[FieldError]:
