@@ -154,10 +154,14 @@ def _decrypt(der: bytes, passphrase: bytes) -> bytes:
     unpadder = PKCS7(_BLOCK * 8).unpadder()
     padded = decryptor.update(ciphertext) + decryptor.finalize()
     try:
-        return unpadder.update(padded) + unpadder.finalize()
+        plain = unpadder.update(padded) + unpadder.finalize()
     except ValueError:
+        plain = b""
+    # One wrong passphrase in 256 leaves good padding behind; hardly any leaves a DER sequence.
+    if not any(plain == _tlv(0x30, plain[head:]) for head in (2, 3)):
         message = "wrong passphrase, or the file is damaged"
-        raise ValueError(message) from None
+        raise ValueError(message)
+    return plain
 
 
 def _cipher(passphrase: bytes, salt: bytes, start: bytes) -> Cipher[modes.CBC]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from node.keyfile import encode_key
 from node.keystore import FileKeyStore, KeyEntry
 from protocol.errors import LocalUseError
 from signing.keys import KeyStore, KeyStoreError, KeyUse, SigningRequest
@@ -241,6 +242,14 @@ def test_the_passphrase_is_needed_and_has_to_be_right(directory: Path) -> None:
     assert only_key_file(directory).read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY")
     assert "give the key store's passphrase" in refusal(directory)
     assert "wrong passphrase" in refusal(directory, PASSPHRASE + b".")
+
+
+def test_a_wrong_passphrase_that_leaves_good_padding_is_called_wrong_too(directory: Path) -> None:
+    """It happens once in 256 times; what comes out is no key."""
+    store = FileKeyStore.create(directory, PASSPHRASE)
+    store.create_key(KeyUse.PING, NODE, Suite.ED25519, entropy(1), NOW_MS)
+    only_key_file(directory).write_bytes(encode_key(b"not what a key begins with", PASSPHRASE))
+    assert "wrong passphrase" in refusal(directory, PASSPHRASE)
 
 
 def test_a_key_encrypted_twice_looks_different(tmp_path: Path) -> None:
