@@ -31,6 +31,7 @@ from tools.vectors.samples import keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+
 ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL = 1, 2, 3, 4, 5, 9
 KEYS: Final = keys()
 FILE: Final = evidence(KEYS, story(KEYS))
@@ -247,6 +248,15 @@ def _directories_and_envelopes() -> Iterator[Case]:
         OUTSIDE,
         reason=Reason.ENVIRONMENT_MISMATCH,
         anchor=TrustAnchor(anchors=(pin(root("42", "production")),)),
+    )
+    yield refused(
+        3,
+        "directories-of-another-root",
+        production,
+        "The file's root is not the one the anchor pins.",
+        "文件所附根文件不是信任锚所固定的。",
+        OUTSIDE,
+        reason=Reason.STALE_DIRECTORY,
     )
     envelope = next(row.octets for row in pieces(FILE) if row.kind == ENVELOPE)
     changed = sealed_anew(
