@@ -88,6 +88,18 @@ def _forms() -> Iterator[Case]:
         ),
         ("line-feed-after", SUBMITTED + "\n", "A line feed after it.", "其后有换行。"),
         (
+            "namespace-unused",
+            SUBMITTED.replace("<item>", '<item xmlns:x="urn:x">'),
+            "A namespace is declared that nothing uses.",
+            "声明了无人使用的名字空间。",
+        ),
+        (
+            "namespace-at-root",
+            SUBMITTED.replace('1">', '1" xmlns:x="urn:x">', 1),
+            "The same at the root, where inclusive c14n would keep it.",
+            "同上，在根元素；包含式规范化会予保留。",
+        ),
+        (
             "byte-order-mark",
             "\ufeff" + SUBMITTED,
             "A byte order mark before it.",
