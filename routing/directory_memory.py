@@ -4,7 +4,7 @@ A set takes the place of another only by these rules, whatever the node's files 
 
     1. same environment; nothing older than what was accepted, and no second content under
        one version: root, directory, items, freshness                                      DI-11
-    2. nothing that was revoked comes back                                                  DI-10
+    2. nothing that was revoked comes back                                                  DI-11
     3. a set that has expired is taken only if it is the very one accepted before: known
        keys go on, nothing new comes in                                                     DI-12
 

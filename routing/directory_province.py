@@ -258,7 +258,7 @@ def open_roots(files: Sequence[bytes], pin: AnchorEntry) -> tuple[RootDocument, 
         raise _invalid(f"root: speaks for {first.payload.prefix}, pinned for {pin.prefix}")
     chain = [first]
     claimed = [(read_payload(RootPayload, read_claims(octets).payload), octets) for octets in files]
-    while len(chain) < MAX_HISTORY:
+    while len(chain) <= MAX_HISTORY:
         number = chain[-1].payload.version + 1
         found = [octets for payload, octets in claimed if payload.version == number]
         opened = [_open_root(octets, chain[-1]) for octets in found]

@@ -108,6 +108,7 @@ def test_nobody_signs_unseen(office: Office) -> None:
     assert run(*words, "--yes").code == 1
 
 
+@pytest.mark.spec("DI-1")
 def test_too_few_signatures_are_not_published(office: Office) -> None:
     done("directory", "draft", "-p", office.publisher)
     office.sign("directory", 2)
@@ -120,6 +121,7 @@ def test_too_few_signatures_are_not_published(office: Office) -> None:
     office.publish()
 
 
+@pytest.mark.spec("DI-1")
 @pytest.mark.parametrize("role", ["root", "freshness"])
 def test_a_key_of_another_role_has_no_say(office: Office, role: str) -> None:
     done("directory", "draft", "-p", office.publisher)

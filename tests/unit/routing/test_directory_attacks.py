@@ -15,6 +15,7 @@ import pytest
 from protocol.errors import RefusedError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS
 from protocol.reasons import Reason
+from routing import directory_province as module
 from routing.directory import Directory, Standing
 from routing.directory_document import DIRECTORY_TYPE, RegionEntry
 from routing.directory_memory import Accepted, admit, remember
@@ -216,7 +217,7 @@ def test_split_view(reader: Reader) -> None:
     assert compare_views(ours, ours) == ()
 
 
-@pytest.mark.spec("DI-6", "DI-13")
+@pytest.mark.spec("DI-6", "DI-8", "DI-13")
 def test_two_roots(reader: Reader) -> None:
     """两个根 two roots: a threshold signs two successors of one root → neither is taken."""
     roots = (ROOT, rotated(), rotated(name="另一内容"))
@@ -387,6 +388,15 @@ def test_rotation_that_skips_a_version(reader: Reader) -> None:
 
 
 @pytest.mark.spec("DI-6")
+def test_more_roots_than_a_chain_may_have(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """根链过长 a chain without end: a reader is kept at work → refused at the bound."""
+    monkeypatch.setattr(module, "MAX_HISTORY", 3)
+    roots = (ROOT, *(rotated(version=number) for number in (2, 3, 4)))
+    assert len(reader.take(issue(roots=roots[:3])).roots) == 3
+    assert reader.refuses(issue(roots=roots), "more than 3") is Reason.DOCUMENT_INVALID
+
+
+@pytest.mark.spec("DI-6")
 def test_rotation_after_a_loss_reaches_nodes_that_slept(reader: Reader) -> None:
     """丢钥更换 rotation after a lost key: two of three go on → every node follows, however late."""
     reader.take(issue())
@@ -470,7 +480,7 @@ def test_revocation_counts_at_once(reader: Reader) -> None:
     )
 
 
-@pytest.mark.spec("DI-10")
+@pytest.mark.spec("DI-10", "DI-11")
 @pytest.mark.parametrize("how", ["dropped", "later", "listed again"])
 def test_a_revocation_taken_back(reader: Reader, how: str) -> None:
     """撤销吊销 a revocation taken back: the key is to count again → refused."""
@@ -577,6 +587,7 @@ def test_another_first_root(reader: Reader) -> None:
     assert reason is Reason.DOCUMENT_INVALID
 
 
+@pytest.mark.spec("DI-5")
 def test_a_root_that_does_not_fit() -> None:
     """根与密钥不符 a root whose roles and keys do not fit → refused before anything is believed."""
     strange: list[tuple[RootPayload, str]] = [

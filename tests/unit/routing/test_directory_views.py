@@ -32,6 +32,7 @@ def view(root: Named, directory: Named, freshness: Named, prefix: str = "42") ->
 MINE = view(named(1), named(5), named(100))
 
 
+@pytest.mark.spec("DI-13")
 def test_a_view_is_read_as_it_was_written() -> None:
     both = (MINE, view(named(2), named(2**53 - 1, "f"), named(9), "43"))
     octets = write_view(both)

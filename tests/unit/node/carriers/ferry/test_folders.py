@@ -71,6 +71,7 @@ def test_names_mean_nothing(folders: Folders, name: str) -> None:
     assert reason.read_text(encoding="utf-8") == "为什么 why\n"
 
 
+@pytest.mark.spec("FF-10")
 def test_a_name_that_cannot_be_read_is_a_name(folders: Folders) -> None:
     (folders.into / os.fsdecode(b"\xff\xfe")).write_bytes(b"octets")
     (found,) = folders.look()
@@ -87,6 +88,7 @@ def test_a_long_name_can_be_set_aside_and_the_same_again_beside_it(folders: Fold
     assert len(list((folders.into / ASIDE).iterdir())) == 6
 
 
+@pytest.mark.spec("FF-10")
 def test_only_plain_files_are_looked_at(folders: Folders, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"not the gate's")
