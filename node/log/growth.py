@@ -7,28 +7,42 @@ writer only writes, and of two processes that ever plan the same step one does n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
 from node.log.places import run_rows
-from node.log.reading import LogReader, find_birth
-from node.ports import Delete, Insert, Upsert
+from node.log.reading import HeadRow, LogReader, find_birth, log_size, newest_head
+from node.ports import Decision, Delete, Insert, Unit, Upsert
 from node.store import schema
 from node.store.query import Query
-from signing.log import LEAF_OCTETS, Birth, Leaf, LeafType, split_leaves, view_digest
+from signing.log import (
+    LEAF_OCTETS,
+    Birth,
+    Head,
+    Leaf,
+    LeafType,
+    head_request,
+    split_leaves,
+    view_digest,
+    write_head,
+)
 from signing.merkle import leaf_hash
 from signing.tiles import TILE_WIDTH, grow, root_at, tile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
 
     from node.ports import Row
+    from protocol.proof import Proof
+    from signing.suites import PublicKey
     from signing.tiles import Tile
 
+LOG_LOCK: Final = "log"
+"""The key under which units that change the log exclude each other."""
 STEP_LEAVES: Final = 4096
 """A step takes rows of waiting leaves until it has this many: some 20 milliseconds of hashing."""
 _STEP_ROWS: Final = 256
@@ -159,3 +173,46 @@ def _birth_values(birth: Birth) -> dict[str, object]:
         "incarnation": birth.incarnation,
         "instant_ms": birth.instant_ms,
     }
+
+
+def step_unit(step: Step, moment: Moment, key: PublicKey | None) -> Unit[bool]:
+    """The unit of work that writes a step; its result says whether it still was the next one.
+
+    Args:
+        step: As planned.
+        moment: As it was planned in; the head states its instant.
+        key: Signs the head; None if this step signs none.
+    """
+
+    def decide(connection: Connection) -> Decision[bool]:
+        if log_size(connection) != step.before:
+            return Decision(lambda _proofs: ([], False))
+        if key is None:
+            return Decision(lambda _proofs: (step.rows, True))
+        head = Head(
+            node=step.birth.node,
+            digest=step.birth.digest,
+            incarnation=step.birth.incarnation,
+            size=step.after,
+            root=step.root,
+            instant_ms=moment.now_ms,
+            view=view_digest(moment.view),
+            suite=key.suite,
+            key_id=key.key_id,
+        )
+        before = newest_head(connection)
+        gone = [] if before is None or not before.passing else [before]
+        return Decision(
+            lambda proofs: ([*step.rows, *_head_rows(head, proofs[0], moment.view, gone)], True),
+            [head_request(head)],
+        )
+
+    return Unit(decide, frozenset({LOG_LOCK}))
+
+
+def _head_rows(head: Head, proof: Proof, view: bytes, gone: Sequence[HeadRow]) -> Iterator[Row]:
+    octets = write_head(head, proof)
+    row = HeadRow(head.incarnation, head.size, head.instant_ms, octets, view, 0, None)
+    yield Insert(schema.log_head, asdict(row))
+    for old in gone:
+        yield Delete(schema.log_head, {"incarnation": old.incarnation, "size": old.size})

@@ -23,8 +23,8 @@ import structlog
 from sqlalchemy import bindparam, select
 
 from node.log import leaves
+from node.log.growth import LOG_LOCK
 from node.log.reading import HeadRow, LogReader, find_birth, newest_head
-from node.log.sequencer import LOG_LOCK
 from node.ports import Decision, Insert, Unit, Update, Upsert
 from node.store import schema
 from node.store.query import Query, columns, given

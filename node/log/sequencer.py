@@ -18,28 +18,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from node.log.growth import Moment, Step, plan_step
-from node.log.reading import log_size, newest_head
-from node.ports import Decision, Delete, Insert, Unit
-from node.store import schema
+from node.log.growth import Moment, plan_step, step_unit
 from protocol.errors import TongbanError
 from protocol.limits import MERGE_DELAY_MS
 from routing.directory_views import write_view
 from signing.keys import KeyStoreError, KeyUse
-from signing.log import Birth, Head, LeafType, LogDigest, head_request, view_digest, write_head
+from signing.log import Birth, LeafType, LogDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from sqlalchemy import Connection
+    from collections.abc import Callable
 
     from node.context import NodeContext
-    from node.ports import Row
-    from protocol.proof import Proof
     from signing.suites import PublicKey
 
-LOG_LOCK: Final = "log"
-"""The key under which units that change the log exclude each other."""
 _BUSY_MS: Final = 1_000
 _IDLE_MS: Final = MERGE_DELAY_MS // 2
 _log = structlog.get_logger()
@@ -117,10 +108,8 @@ class Sequencer:
         step = await context.store.read(lambda connection: plan_step(connection, newborn, moment))
         if step is None:
             return False
-        unit = Unit(
-            lambda connection: self._decide(connection, step, moment), frozenset({LOG_LOCK})
-        )
-        if await context.store.run(unit):
+        key = None if step.more else self._head_key()
+        if await context.store.run(step_unit(step, moment, key)):
             self._noted = moment.view
             if step.news:
                 self._news()
@@ -146,44 +135,3 @@ class Sequencer:
             return keys.public(keys.find(KeyUse.HEAD, self._context.here))
         except KeyStoreError:
             return None
-
-    def _decide(self, connection: Connection, step: Step, moment: Moment) -> Decision[bool]:
-        if log_size(connection) != step.before:
-            return Decision(lambda _proofs: ([], False))
-        key = None if step.more else self._head_key()
-        if key is None:
-            return Decision(lambda _proofs: (step.rows, True))
-        head = Head(
-            node=step.birth.node,
-            digest=step.birth.digest,
-            incarnation=step.birth.incarnation,
-            size=step.after,
-            root=step.root,
-            instant_ms=self._context.clock.now_ms(),
-            view=view_digest(moment.view),
-            suite=key.suite,
-            key_id=key.key_id,
-        )
-        before = newest_head(connection)
-
-        def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], bool]:
-            rows = [*step.rows, _head_row(head, proofs[0], moment.view)]
-            if before is not None and before.passing:
-                key = {"incarnation": before.incarnation, "size": before.size}
-                rows.append(Delete(schema.log_head, key))
-            return rows, True
-
-        return Decision(conclude, [head_request(head)])
-
-
-def _head_row(head: Head, proof: Proof, view: bytes) -> Insert:
-    values = {
-        "incarnation": head.incarnation,
-        "size": head.size,
-        "instant_ms": head.instant_ms,
-        "octets": write_head(head, proof),
-        "view": view,
-        "kept": 0,
-        "stamp": None,
-    }
-    return Insert(schema.log_head, values)
