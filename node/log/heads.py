@@ -110,6 +110,9 @@ _ALL_HELD: Final = Query(
 _SHOWN: Final = Query(
     select(*columns(schema.log_shown, ShownRow)).where(given(schema.log_shown, "node")), ShownRow
 )
+_ALL_SHOWN: Final = Query(
+    select(*columns(schema.log_shown, ShownRow)).order_by(schema.log_shown.c.node), ShownRow
+)
 _ALARMS: Final = Query(
     select(*columns(schema.log_alarm, AlarmRow)).order_by(
         schema.log_alarm.c.seen_ms, schema.log_alarm.c.node
@@ -139,6 +142,11 @@ def all_held(connection: Connection) -> list[HeldRow]:
 def find_shown(connection: Connection, node: str) -> ShownRow | None:
     """What a peer holds of our log, as far as it has said."""
     return _SHOWN.first(connection, node=node)
+
+
+def all_shown(connection: Connection) -> list[ShownRow]:
+    """What each peer holds of our log."""
+    return _ALL_SHOWN.all(connection)
 
 
 def alarms(connection: Connection) -> list[AlarmRow]:

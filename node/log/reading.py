@@ -96,6 +96,16 @@ def newest_head(connection: Connection) -> HeadRow | None:
     return _NEWEST.first(connection)
 
 
+_ALL_HEADS: Final = Query(
+    select(*columns(_head, HeadRow)).order_by(_head.c.incarnation, _head.c.size), HeadRow
+)
+
+
+def all_heads(connection: Connection) -> list[HeadRow]:
+    """Every head that is kept, the oldest first."""
+    return _ALL_HEADS.all(connection)
+
+
 _tile = schema.log_tile
 _SIZE: Final = Query(
     select(_tile.c.number, _tile.c.width)
@@ -112,6 +122,20 @@ def log_size(connection: Connection) -> int:
 
 
 _TILE: Final = Query(select(*columns(_tile, Tile)).where(given(_tile, "level", "number")), Tile)
+
+
+def find_tile(connection: Connection, level: int, number: int) -> Tile:
+    """A tile.
+
+    Raises:
+        RefusedError: LOG_BROKEN: it is not in the store, though it should be.
+    """
+    tile = _TILE.first(connection, level=level, number=number)
+    if tile is None:
+        raise RefusedError(Reason.LOG_BROKEN, f"tile ({level}, {number}) is gone")
+    return tile
+
+
 _entry = schema.log_entry
 _BUNDLE: Final = Query(select(_entry.c.leaves).where(given(_entry, "number")), bytes)
 _BUNDLES: Final = Query(
@@ -147,11 +171,8 @@ class LogReader:
         """
         tile = self._tiles.get((level, number))
         if tile is None:
-            tile = _TILE.first(self._connection, level=level, number=number)
-            if tile is None:
-                raise RefusedError(Reason.LOG_BROKEN, f"tile ({level}, {number}) is gone")
+            tile = self._tiles[level, number] = find_tile(self._connection, level, number)
             self.rows_read += 1
-            self._tiles[level, number] = tile
         return tile
 
     def edge(self) -> dict[tuple[int, int], Tile]:

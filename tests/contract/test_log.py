@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from node.ports import Unit
+    from node.store.database import Database
     from tests.postgres import Servers
 
 NEWBORN = Birth(NODE, LogDigest.SHA_256, 1, 0)
