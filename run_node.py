@@ -34,6 +34,7 @@ MODULES: Final = {
     "directory": "node.cli.directory",
     "catalogue": "node.cli.catalogue",
     "keys": "node.cli.keys",
+    "log": "node.cli.log",
     "evidence": "node.cli.evidence",
     "verify": "node.cli.evidence",
 }

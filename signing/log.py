@@ -82,23 +82,46 @@ class LeafType(IntEnum):
     """
 
     BIRTH = 1
-    """建档: the log begins; `birth_record`."""
+    """The log begins; see `Birth`."""
     START = 2
-    """启动: the node began to serve; the view of the directory it started with."""
+    """The node began to serve; the view of the directories it started with."""
     DIRECTORY = 3
-    """目录变更: another view of the directory is in force from here on."""
+    """Another view of the directories is in force from here on."""
     MESSAGE_TAKEN = 4
-    """报文收存: a message of somebody else is on disk here, for us or in our custody."""
+    """A message of somebody else is on disk here, for us or in our custody."""
     MESSAGE_SENT = 5
-    """报文发出: a message of an authority of ours is on disk and queued."""
+    """A message of an authority of ours is on disk and queued."""
     RECEIPT_ISSUED = 6
-    """回执签发: a receipt this node signed."""
+    """A receipt this node signed."""
     RECEIPT_TAKEN = 7
-    """回执收到: a receipt by another node that took effect here."""
+    """A receipt by another node that took effect here."""
     PEER_HEAD = 8
-    """对端日志头: a head of a peer's log that this node keeps."""
+    """A head of a peer's log that this node keeps."""
     RECOVERY = 9
-    """恢复: the log goes on after a loss, as a new incarnation."""
+    """The log goes on after a loss, as a new incarnation."""
+
+    @property
+    def code(self) -> str:
+        """Its name in documents."""
+        return self.name.lower().replace("_", "-")
+
+    @property
+    def chinese(self) -> str:
+        """Its name for people."""
+        return _CHINESE[self]
+
+
+_CHINESE: Final = {
+    LeafType.BIRTH: "建档",
+    LeafType.START: "启动",
+    LeafType.DIRECTORY: "目录变更",
+    LeafType.MESSAGE_TAKEN: "报文收存",
+    LeafType.MESSAGE_SENT: "报文发出",
+    LeafType.RECEIPT_ISSUED: "回执签发",
+    LeafType.RECEIPT_TAKEN: "回执收到",
+    LeafType.PEER_HEAD: "对端日志头",
+    LeafType.RECOVERY: "恢复",
+}
 
 
 class LogDigest(IntEnum):

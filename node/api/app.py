@@ -24,6 +24,7 @@ from node.api.cases import CasesApi
 from node.api.evidence import EvidenceApi
 from node.api.health import HealthApi
 from node.api.inbox import InboxApi
+from node.api.log import LogApi
 from node.api.lookup import LookupApi
 from node.api.messages import MessagesApi
 from node.api.openapi import openapi_document
@@ -56,7 +57,7 @@ def make_app(engine: Engine, token: str) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=MAX_REQUEST_OCTETS)
     cases, inbox = CasesApi(engine), InboxApi(engine.context)
     messages, lookup = MessagesApi(engine), LookupApi(engine.context)
-    evidence = EvidenceApi(engine.context)
+    evidence, log = EvidenceApi(engine.context), LogApi(engine)
     uploads = UploadsApi(engine.context, engine.uploads)
     app.on_response_prepare.append(_mark)
     app.add_routes(
@@ -76,6 +77,11 @@ def make_app(engine: Engine, token: str) -> web.Application:
             web.post("/v1/pings", messages.ping),
             _get("/v1/evidence/cases/{caseId}", evidence.case),
             _get("/v1/evidence/messages/{messageId}", evidence.message),
+            _get("/v1/log/head", log.head),
+            _get("/v1/log/proof", log.proof),
+            _get("/v1/log/growth", log.growth),
+            _get("/v1/log/tiles/{level}/{number}", log.tile),
+            _get("/v1/log/entries/{number}", log.entries),
             web.options("/v1/uploads", uploads.options),
             web.post("/v1/uploads", uploads.create),
             web.head("/v1/uploads/{uploadId}", uploads.show),

@@ -24,6 +24,8 @@ MAX_PAGE: Final = 200
 MAX_FOUND: Final = 200
 _MAX_QUERY: Final = 64
 _NUMBER: Final = re.compile(r"[0-9]{1,6}")
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,14}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 # As in schemas/envelope.xsd: what is signed has to be read by the other end.
 _PART_ID: Final = r"^[a-z][a-z0-9\-]{0,31}$"
@@ -72,6 +74,21 @@ def _number(value: object) -> int:
         message = "not a number"
         raise ValueError(message)
     return int(value)
+
+
+def _size(value: object) -> int:
+    """How many leaves, in a query."""
+    if not isinstance(value, str) or _SIZE.fullmatch(value) is None:
+        message = "not a number of leaves"
+        raise ValueError(message)
+    return int(value)
+
+
+def _digest(value: object) -> bytes:
+    if not isinstance(value, str) or _DIGEST.fullmatch(value) is None:
+        message = "not a digest"
+        raise ValueError(message)
+    return bytes.fromhex(value)
 
 
 def _said(chinese: str, english: str) -> Any:  # noqa: ANN401 - pydantic's Field is Any
@@ -223,3 +240,20 @@ class OwnerQuery(Form):
     """GET of one message, its part or its evidence: whose, where two authorities chose one id."""
 
     authority: Annotated[Uscc | None, _AUTHORITY] = None
+
+
+class DigestQuery(Form):
+    """GET /v1/log/proof: of what."""
+
+    digest: Annotated[
+        bytes, BeforeValidator(_digest), _said("64 位小写十六进制摘要", "a digest: 64 hex digits")
+    ]
+
+
+class GrowthQuery(Form):
+    """GET /v1/log/growth: from which size, to which."""
+
+    first: Annotated[int, BeforeValidator(_size), _said("起始叶数", "leaves there were")]
+    size: Annotated[
+        int | None, BeforeValidator(_size), _said("其后叶数", "leaves there were later")
+    ] = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from node.api.writing import respond, written
+from node.log.heads import alarms, all_held
+from node.log.reading import log_size, newest_head
 from node.store.queries import PeerRow, queue_lengths
 
 if TYPE_CHECKING:
@@ -56,6 +58,31 @@ class HealthApi:
                 "clock": written(now_ms),
                 "directory": provinces,
                 "store": {"trouble": context.store.trouble},
+                "log": await self._log(),
                 "peers": peers,
             }
         )
+
+    async def _log(self) -> dict[str, object]:
+        """The evidence log: how far it is, what is held of peers' logs, what contradicts itself."""
+        size, newest, held, seen = await self._context.store.read(
+            lambda connection: (
+                log_size(connection),
+                newest_head(connection),
+                all_held(connection),
+                alarms(connection),
+            )
+        )
+        return {
+            "size": size,
+            "head": None if newest is None else written(newest.instant_ms),
+            "trouble": self._engine.log.trouble,
+            "held": [
+                {"node": row.node, "size": row.head.size, "taken": written(row.taken_ms)}
+                for row in held
+            ],
+            "alarms": [
+                {"node": row.node, "verdict": row.verdict, "seen": written(row.seen_ms)}
+                for row in seen
+            ],
+        }

@@ -35,6 +35,7 @@ _STATUS: Final = {
     Reason.TOO_LARGE: 413,
     Reason.CASE_UNKNOWN: 404,
     Reason.MESSAGE_UNKNOWN: 404,
+    Reason.LEAF_UNKNOWN: 404,
     Reason.WRONG_STATE: 409,
     Reason.OVERLOADED: 429,
 }

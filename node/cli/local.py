@@ -154,6 +154,14 @@ class LocalNode:
         """The evidence file of one of the `cases` or `messages`."""
         return await self._call("GET", f"/v1/evidence/{what}/{identifier}")
 
+    async def log_head(self) -> Json:
+        """The newest head of the node's evidence log."""
+        return await self._json("GET", "/v1/log/head")
+
+    async def log_proof(self, digest: str) -> Json:
+        """What was logged under a digest (64 hex digits), proven by the newest head."""
+        return await self._json("GET", "/v1/log/proof", params={"digest": digest})
+
     async def _json(
         self,
         method: str,

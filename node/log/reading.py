@@ -138,6 +138,13 @@ def find_tile(connection: Connection, level: int, number: int) -> Tile:
 
 _entry = schema.log_entry
 _BUNDLE: Final = Query(select(_entry.c.leaves).where(given(_entry, "number")), bytes)
+
+
+def find_bundle(connection: Connection, number: int) -> bytes | None:
+    """The leaves under tile (0, number), if there are any."""
+    return _BUNDLE.first(connection, number=number)
+
+
 _BUNDLES: Final = Query(
     select(_entry.c.number, _entry.c.leaves)
     .where(_entry.c.number >= bindparam("first"))
@@ -208,7 +215,7 @@ class LogReader:
         Raises:
             RefusedError: LOG_BROKEN: they are not in the store.
         """
-        leaves = _BUNDLE.first(self._connection, number=number)
+        leaves = find_bundle(self._connection, number)
         if leaves is None:
             raise RefusedError(Reason.LOG_BROKEN, f"leaves from {number * TILE_WIDTH} are gone")
         self.rows_read += 1

@@ -6,8 +6,10 @@ Two cities and a publisher, each in a folder of its own; what goes from one to a
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,6 +222,22 @@ def test_a_case_goes_its_way_by_hand_and_can_be_proven(cities: list[City], tmp_p
     message = asked("show", case, *here.config)["messages"][0]["messageId"]
     done("evidence", "export", message, "--out", evidence, *there.config)
     assert asked("verify", evidence, "--trust", here.home / "anchor.json")["outcome"] == "valid"
+
+    digest = message_digest(there, message)
+    proven = asked("log", "proof", digest, *there.config)
+    assert [leaf["type"] for leaf in proven["leaves"]] == ["message-taken"]
+    assert "报文收存" in done("log", "proof", digest, *there.config)
+    assert asked("log", "head", *there.config)["size"] >= proven["head"]["size"]
+    assert "叶数 size" in done("log", "head", *here.config)
+    assert run("log", "proof", "00" * 32, *here.config).code == 1
+    assert {step["wrong"] for step in asked("log", "check", *there.config)["steps"]} == {0}
+
+
+def message_digest(city: City, message_id: str) -> str:
+    with closing(sqlite3.connect(f"file:{city.home / 'node.db'}?mode=ro", uri=True)) as store:
+        query = "SELECT message_digest FROM message WHERE message_id = ?"
+        (digest,) = store.execute(query, (message_id,)).fetchone()
+    return bytes(digest).hex()
 
 
 def test_what_the_node_refuses_is_told_with_its_remedy(cities: list[City]) -> None:

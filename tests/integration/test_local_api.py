@@ -107,6 +107,11 @@ async def test_every_operation_answers_as_the_document_says(homes: Homes) -> Non
             exported = await desk.get(path)
             assert exported.octets.startswith(b"TBEV1")
             assert exported.headers["Content-Disposition"].startswith("attachment")
+        await desk.get("/v1/log/head")
+        await desk.get("/v1/log/growth", first="1")
+        leaves = (await desk.get("/v1/log/entries/0")).octets
+        await desk.get("/v1/log/proof", digest=leaves[9:41].hex())
+        await desk.get("/v1/log/tiles/0/0")
         peers = (await desk.get("/v1/health")).json["peers"]
         assert XIANGYANG in [peer["node"] for peer in peers]
         await desk.send("OPTIONS", "/v1/uploads")

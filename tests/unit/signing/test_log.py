@@ -194,3 +194,9 @@ def test_an_unknown_key_is_not_decided() -> None:
 @pytest.mark.spec("LG-5")
 def test_a_view_is_signed_by_its_digest() -> None:
     assert view_digest(b"view") == hashlib.sha256(b"TONGBAN-VIEW-1\x00view").digest()
+
+
+def test_every_type_has_its_names() -> None:
+    assert [leaf.value for leaf in LeafType] == list(range(1, 10))
+    assert LeafType.RECEIPT_ISSUED.code == "receipt-issued"
+    assert len({leaf.chinese for leaf in LeafType}) == len(LeafType)

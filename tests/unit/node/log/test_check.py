@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +26,6 @@ from tests.sim.keyring import Keyring
 from tests.sim.peers import SAMPLE, DrivenNode, Stage, play
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from signing.suites import PublicKey
 
 LEAVES = 9000
@@ -149,7 +148,7 @@ DAMAGE = {
 @pytest.mark.parametrize("which", DAMAGE)
 def test_damage_is_found_where_it_is(filled: Path, tmp_path: Path, which: str) -> None:
     sql, values, where = DAMAGE[which]
-    tamper(shutil.copy(filled, tmp_path), sql, *values)
+    tamper(Path(shutil.copy(filled, tmp_path)), sql, *values)
 
     async def scene(stage: Stage) -> None:
         found = await wrong(stage.node(WUHAN))
