@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from node.api.writing import respond, written
-from node.log.heads import alarms, all_held
 from node.log.reading import log_size, newest_head
+from node.log.witness import alarms, all_held
 from node.store.queries import PeerRow, queue_lengths
 
 if TYPE_CHECKING:

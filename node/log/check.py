@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
-from node.log.heads import alarms, all_shown
 from node.log.places import run_rows
 from node.log.reading import LogReader, all_heads, find_birth, find_tile, log_size
+from node.log.witness import alarms, all_shown
 from node.ports import Insert
 from node.store import schema
 from node.store.queries import Role

@@ -11,6 +11,9 @@
 * A head taken is a leaf of our own log; a head shown is never deleted here. But for the time of the
   last look at each peer, everything is in the store.
 
+Beside a head stands what its node holds of the directories. One version of a document with two
+contents was signed twice by somebody who may not: an alarm too (DI-13).
+
 That a peer's log was rewritten stops nothing: people's cases go on, and people look at the alarm.
 """
 
@@ -20,18 +23,27 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from sqlalchemy import bindparam, select
 
 from node.log import leaves
 from node.log.growth import LOG_LOCK
 from node.log.reading import HeadRow, LogReader, find_birth, newest_head
-from node.ports import Decision, Insert, Unit, Update, Upsert
+from node.log.witness import (
+    SPLIT,
+    AlarmRow,
+    HeldRow,
+    ShownRow,
+    alarm_rows,
+    find_held,
+    find_shown,
+    recently_kept,
+)
+from node.ports import Decision, Unit, Update, Upsert
 from node.store import schema
-from node.store.query import Query, columns, given
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import HeadFrame, HeldFrame
 from protocol.limits import HEAD_INTERVAL_MS, MAX_CLOCK_SKEW_MS
 from protocol.reasons import Reason
+from routing.directory_views import Split, compare_views, read_view, write_view
 from signing.heads import Growth, Verdict, judge_head
 from signing.log import Head, read_head, verify_head, view_digest
 
@@ -52,44 +64,6 @@ QUIET_MS: Final = 10 * 60_000
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class HeldRow:
-    """One row of `schema.log_held`: the last head taken of a peer."""
-
-    node: str
-    octets: bytes
-    view: bytes
-    taken_ms: int
-
-    @property
-    def head(self) -> Head:
-        """The head."""
-        return read_head(self.octets).head
-
-
-@dataclass(frozen=True, slots=True)
-class ShownRow:
-    """One row of `schema.log_shown`: what a peer holds of our log."""
-
-    node: str
-    size: int
-    octets: bytes
-    heard_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmRow:
-    """One row of `schema.log_alarm`: two heads that contradict each other."""
-
-    node: str
-    verdict: str
-    seen_ms: int
-    held: bytes
-    shown: bytes
-    first: int
-    path: bytes
-
-
 @dataclass(slots=True)
 class _Peer:
     """When what was last done with a peer; milliseconds since 1970 UTC, None: never."""
@@ -99,59 +73,6 @@ class _Peer:
     checked_ms: int | None = None
     news_ms: int | None = None
     owed: bool = False
-
-
-_HELD: Final = Query(
-    select(*columns(schema.log_held, HeldRow)).where(given(schema.log_held, "node")), HeldRow
-)
-_ALL_HELD: Final = Query(
-    select(*columns(schema.log_held, HeldRow)).order_by(schema.log_held.c.node), HeldRow
-)
-_SHOWN: Final = Query(
-    select(*columns(schema.log_shown, ShownRow)).where(given(schema.log_shown, "node")), ShownRow
-)
-_ALL_SHOWN: Final = Query(
-    select(*columns(schema.log_shown, ShownRow)).order_by(schema.log_shown.c.node), ShownRow
-)
-_ALARMS: Final = Query(
-    select(*columns(schema.log_alarm, AlarmRow)).order_by(
-        schema.log_alarm.c.seen_ms, schema.log_alarm.c.node
-    ),
-    AlarmRow,
-)
-_head = schema.log_head
-_KEPT: Final = Query(
-    select(*columns(_head, HeadRow))
-    .where(_head.c.kept == 1, _head.c.instant_ms > bindparam("after_ms"))
-    .order_by(_head.c.incarnation.desc(), _head.c.size.desc())
-    .limit(1),
-    HeadRow,
-)
-
-
-def find_held(connection: Connection, node: str) -> HeldRow | None:
-    """The last head taken of a peer."""
-    return _HELD.first(connection, node=node)
-
-
-def all_held(connection: Connection) -> list[HeldRow]:
-    """The last head taken of each peer."""
-    return _ALL_HELD.all(connection)
-
-
-def find_shown(connection: Connection, node: str) -> ShownRow | None:
-    """What a peer holds of our log, as far as it has said."""
-    return _SHOWN.first(connection, node=node)
-
-
-def all_shown(connection: Connection) -> list[ShownRow]:
-    """What each peer holds of our log."""
-    return _ALL_SHOWN.all(connection)
-
-
-def alarms(connection: Connection) -> list[AlarmRow]:
-    """Every contradiction seen, the oldest first."""
-    return _ALARMS.all(connection)
 
 
 class HeadExchange:
@@ -204,7 +125,7 @@ class HeadExchange:
             lambda connection: (
                 find_shown(connection, peer),
                 newest_head(connection),
-                _KEPT.first(connection, after_ms=now_ms - HEAD_INTERVAL_MS),
+                recently_kept(connection, now_ms - HEAD_INTERVAL_MS),
             )
         )
         if newest is None:
@@ -251,7 +172,7 @@ class HeadExchange:
             if lost:
                 newest = newest_head(connection)
                 ours = b"" if newest is None else newest.octets
-                rows += _alarm_rows(
+                rows += alarm_rows(
                     connection, AlarmRow(here, Verdict.LOST.value, now_ms, ours, octets, 0, b"")
                 )
             shown = ShownRow(peer, 0 if lost else head.size, octets, now_ms)
@@ -325,13 +246,33 @@ class HeadExchange:
             raise RefusedError(Reason.HEAD_INVALID, "signed over another view")
         if verified.head.instant_ms > now_ms + MAX_CLOCK_SKEW_MS:
             raise UnavailableError(Reason.CLOCK_SKEW, "a head of the future")
+        splits = self._splits(verified, frame, now_ms)
         unit = Unit(
-            lambda connection: _decide(connection, verified, frame, now_ms),
+            lambda connection: _decide(connection, verified, frame, splits, now_ms),
             frozenset({f"held {peer}"}),
         )
         verdict = await self._context.store.run(unit)
         tell = _log.error if verdict.alarming else _log.info
         tell("log head", peer=peer, verdict=verdict.value, size=verified.head.size)
+
+    def _splits(self, verified: VerifiedHead, frame: HeadFrame, now_ms: int) -> list[AlarmRow]:
+        """What the peer's view of the directories contradicts in ours (DI-13).
+
+        Raises:
+            RefusedError: FRAME_MALFORMED: it is no view.
+        """
+        mine = self._context.federation.directory.view()
+        found: dict[str, AlarmRow] = {}
+        for difference in compare_views(mine, read_view(frame.view)):
+            if isinstance(difference, Split):
+                province, peer = f"{difference.prefix}0000", verified.head.node
+                _log.error(
+                    "split directory", province=province, what=difference.document, peer=peer
+                )
+                ours, theirs = write_view(mine), frame.view
+                alarm = AlarmRow(province, SPLIT, now_ms, ours, verified.octets, 0, theirs)
+                found.setdefault(province, alarm)
+        return list(found.values())
 
 
 def _may(last_ms: int | None, now_ms: int) -> bool:
@@ -339,14 +280,18 @@ def _may(last_ms: int | None, now_ms: int) -> bool:
 
 
 def _decide(
-    connection: Connection, verified: VerifiedHead, frame: HeadFrame, now_ms: int
+    connection: Connection,
+    verified: VerifiedHead,
+    frame: HeadFrame,
+    splits: Iterable[AlarmRow],
+    now_ms: int,
 ) -> Decision[Verdict]:
     """Judge a head, and write what follows."""
     head = verified.head
     held = find_held(connection, head.node)
     growth = Growth(frame.first, frame.path)
     verdict = judge_head(None if held is None else held.head, verified, growth)
-    rows: list[Row] = []
+    rows = [row for split in splits for row in alarm_rows(connection, split)]
     if verdict.taken:
         row = HeldRow(head.node, verified.octets, frame.view, now_ms)
         rows += [Upsert(schema.log_held, asdict(row)), leaves.peer_head(verified, now_ms)]
@@ -356,16 +301,8 @@ def _decide(
         alarm = AlarmRow(
             head.node, verdict.value, now_ms, before, verified.octets, frame.first, path
         )
-        rows += _alarm_rows(connection, alarm)
+        rows += alarm_rows(connection, alarm)
     return Decision(lambda _proofs: (rows, verdict))
-
-
-def _alarm_rows(connection: Connection, alarm: AlarmRow) -> list[Row]:
-    """The first contradiction of a kind in a node's log is kept, for ever."""
-    known = {(row.node, row.verdict) for row in alarms(connection)}
-    if (alarm.node, alarm.verdict) in known:
-        return []
-    return [Insert(schema.log_alarm, asdict(alarm))]
 
 
 def _growth(connection: Connection, first: int, size: int) -> tuple[bytes, ...]:

@@ -289,14 +289,14 @@ log_shown: Final = Table(
 log_alarm: Final = Table(
     "log_alarm",
     metadata,
-    Column("node", String(6), primary_key=True, comment="whose log it is; may be this node"),
+    Column("node", String(6), primary_key=True, comment="whose log it is; or a province's code"),
     Column("verdict", String(12), primary_key=True),
     Column("seen_ms", BigInteger, nullable=False),
-    Column("held", LargeBinary, nullable=False, comment="the head taken before"),
-    Column("shown", LargeBinary, nullable=False, comment="the head that contradicts it"),
-    Column("first", BigInteger, nullable=False, comment="the growth it was shown with"),
+    Column("held", LargeBinary, nullable=False),
+    Column("shown", LargeBinary, nullable=False),
+    Column("first", BigInteger, nullable=False),
     Column("path", LargeBinary, nullable=False),
-    comment="the first contradiction of each kind in each node's log: evidence, never deleted",
+    comment="the first contradiction of each kind: evidence, never deleted; see node.log.witness",
 )
 
 meta: Final = Table(

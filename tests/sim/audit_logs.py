@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from node.log.heads import HeldRow, alarms, all_held
 from node.log.leaves import receipt_digest
 from node.log.reading import Inclusion, newest_head, proofs_for
+from node.log.witness import HeldRow, alarms, all_held
 from node.store import schema
 from node.store.queries import MessageRow, Role
 from protocol.receipt import read_receipt

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node.log.heads import LOOK_MS, QUIET_MS, alarms, find_held, find_shown
+from node.log.heads import LOOK_MS, QUIET_MS
 from node.log.reading import log_size, newest_head
+from node.log.witness import SPLIT, alarms, find_held, find_shown
 from protocol.frames import HeadFrame, HeldFrame, ReceiptFrame, read_frames, write_frames
 from protocol.limits import HEAD_INTERVAL_MS, MAX_CLOCK_SKEW_MS
 from protocol.proof import Single
 from protocol.reasons import Reason
 from protocol.receipt import read_receipt
 from routing.directory_views import write_view
+from routing.payload import Named
 from signing.heads import Verdict
 from signing.keys import KeyUse, SigningRequest
 from signing.log import (
@@ -322,6 +324,47 @@ def test_a_declared_break_is_taken_and_shown_to_people(tmp_path: Path) -> None:
         assert only_held(await present(hub, frame)) == frame.octets
         assert await alarms_of(hub) == [(WUHAN, Verdict.RESTARTED)]
         assert only_held(await present(hub, grown(20, 30))) == frame.octets
+
+    play(tmp_path, scene)
+
+
+# directories that differ
+
+
+@pytest.mark.spec("DI-13")
+def test_two_contents_of_one_version_of_a_directory_are_an_alarm(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        hub = stage.node(HUB)
+        row, *others = SAMPLE.directory.view()
+        other = replace(
+            row,
+            directory=Named(version=row.directory.version, digest="00" * 32),
+            freshness=Named(version=row.freshness.version, digest="11" * 32),
+        )
+        theirs = write_view((other, *others))
+        octets = head_of(9, view=view_digest(theirs))
+        await present(hub, HeadFrame(octets, theirs, 0, ()))
+        (alarm,) = await hub.read(alarms)
+        assert (alarm.node, alarm.verdict) == (f"{row.prefix}0000", SPLIT)
+        # What the peer saw, signed by the peer; what we hold.
+        assert (alarm.shown, alarm.path, alarm.held) == (octets, theirs, VIEW)
+        await present(hub, HeadFrame(octets, theirs, 0, ()))
+        assert await hub.read(alarms) == [alarm]
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("DI-13")
+def test_a_newer_directory_is_no_split(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        hub = stage.node(HUB)
+        row, *others = SAMPLE.directory.view()
+        newer = Named(version=row.directory.version + 1, digest="00" * 32)
+        theirs = write_view((replace(row, directory=newer), *others))
+        octets = head_of(9, view=view_digest(theirs))
+        await present(hub, HeadFrame(octets, theirs, 0, ()))
+        assert await held_size(hub) == 9
+        assert await alarms_of(hub) == []
 
     play(tmp_path, scene)
 
