@@ -140,9 +140,9 @@ def test_heads_go_along_and_are_held_and_known_to_be_held(tmp_path: Path) -> Non
 def test_a_busy_node_shows_one_head_a_minute(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         wuhan, _ = await both(stage)
-        for _ in range(300):
+        for _ in range(60):
             await wuhan.ping(HUB)
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
         heads = [
             frame
             for post in wuhan.posts
