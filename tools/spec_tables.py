@@ -98,9 +98,11 @@ def log_leaves() -> list[str]:
         for node in body[1:]
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ]
-    lines = ["| type | leaf |", "|---|---|"]
-    pairs = zip(LeafType, texts, strict=True)
-    lines += [f"| {kind.value} | {' '.join(text.split()).rstrip('.')} |" for kind, text in pairs]
+    lines = ["| type | 中文 | leaf |", "|---|---|---|"]
+    lines += [
+        f"| {kind.value} | {kind.chinese} | {' '.join(text.split()).rstrip('.')} |"
+        for kind, text in zip(LeafType, texts, strict=True)
+    ]
     return lines
 
 

@@ -77,9 +77,10 @@ async def test_a_message_is_proven_at_once_and_by_arithmetic_alone(homes: Homes)
 @pytest.mark.spec("LG-14")
 @in_loop
 async def test_tiles_and_leaves_are_the_whole_log(homes: Homes) -> None:
-    async with serving(homes) as (desk, _, _):
+    async with serving(homes) as (desk, service, _):
         for _ in range(3):
             await desk.submit(window(WUHAN), application())
+        await service.engine.log.drain()
         early = (await desk.get("/v1/log/growth", first="1")).json
         entries = (await desk.get("/v1/log/entries/0")).octets
         leaves = [entries[at : at + LEAF_OCTETS] for at in range(0, len(entries), LEAF_OCTETS)]
@@ -95,7 +96,8 @@ async def test_tiles_and_leaves_are_the_whole_log(homes: Homes) -> None:
 
 @in_loop
 async def test_what_is_not_in_the_log_is_said_so(homes: Homes) -> None:
-    async with serving(homes) as (desk, _, _):
+    async with serving(homes) as (desk, service, _):
+        await service.engine.log.drain()
         unknown = await desk.get("/v1/log/proof", digest="00" * 32)
         assert (unknown.status, unknown.problem) == (404, "leaf-unknown")
         for digest in ("", "00", "G" * 64, "AB" * 32):
