@@ -378,6 +378,33 @@ def test_a_node_killed_before_its_answer_was_written_takes_the_file_again(tmp_pa
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("FF-6")
+def test_a_file_stays_until_its_answer_is_written(tmp_path: Path) -> None:
+    """What arrived is durable long before, but its sender could not be told."""
+
+    async def scene(stage: Stage) -> None:
+        link = Link(stage, tmp_path)
+        filed = await link.node.ping(HUB)
+        await link.node.run()
+        await sleep(1)
+        for path in link.gates.folders(XIANGYANG, HUB).out.iterdir():
+            path.replace(link.into / path.stem)
+        elsewhere = link.out.rename(link.out.with_name("gone"))
+        await link.hub.run()
+        await sleep(30)
+        assert (await link.hub.row(filed.message, Role.IN)).standing == "received"
+        assert len(list(link.into.iterdir())) == 1
+        elsewhere.rename(link.out)
+        await sleep(10)
+        assert list(link.into.iterdir()) == []
+        link.gates.open()
+        await sleep(10)
+        assert await link.node.standing(filed) == "received"
+        await link.gates.close()
+
+    play(tmp_path, scene)
+
+
 # folders
 
 

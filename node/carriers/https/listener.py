@@ -276,7 +276,7 @@ class PeerListener:
             answer = await self._work(peer, room.asked(peer, await self._received(request)))
         current = bool(answer) or await self._work(peer, room.waits(peer, wait_ms))
         with self._place(peer):
-            if current and request.transport is not None and not request.transport.is_closing():
+            if current and request.transport is not None:  # the caller is still there
                 left = MAX_POST_OCTETS - len(answer)
                 answer += await self._work(peer, room.hand_out(peer, left))
             applied = {PREFERENCE_APPLIED: f"wait={wait_ms // MS_PER_S}"}

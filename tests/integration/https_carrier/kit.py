@@ -82,6 +82,11 @@ async def calling(
         await transport.close()
 
 
+def connections(listener: PeerListener) -> int:
+    assert listener._http
+    return len(listener._http.connections)
+
+
 class Raw:
     """One connection, octet by octet."""
 

@@ -5,7 +5,6 @@ import contextlib
 import os
 import resource
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -22,15 +21,11 @@ from tests.integration.https_carrier.kit import (
     Raw,
     calling,
     connected,
+    connections,
     head,
     in_loop,
     listening,
 )
-
-if TYPE_CHECKING:
-    from node.carriers.https import (
-        PeerListener,
-    )
 
 # --- callers that break the listener's rules
 
@@ -125,11 +120,6 @@ async def test_headers_that_never_end_are_cut_off(
     ):
         caller.send(b"POST / HTTP/1.1\r\nHost: x\r\n")
         assert await caller.reader.read() == b""
-
-
-def connections(listener: PeerListener) -> int:
-    assert listener._http
-    return len(listener._http.connections)
 
 
 @pytest.mark.spec("HT-9")

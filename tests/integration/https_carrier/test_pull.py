@@ -23,6 +23,7 @@ from tests.integration.https_carrier.kit import (
     answer,
     calling,
     connected,
+    connections,
     head,
     in_loop,
     listening,
@@ -221,11 +222,14 @@ async def test_nothing_is_handed_out_to_who_has_left_or_called_again(
         async with connected(context, listener.port) as caller:
             caller.send(asking("wait=25"))
             await room.held.acquire()
+        for _ in range(1000):
+            if not connections(listener):
+                break
+            await asyncio.sleep(0.001)
+        room.work.set()
         async with connected(context, listener.port) as caller:
             room.current = False
             caller.send(asking("wait=25"))
-            await room.held.acquire()
-            room.work.set()
             assert (await caller.request())[1] == b""
     assert room.handed_out == 0
 
