@@ -294,7 +294,7 @@ def _references() -> Iterator[Case]:
             f"reference-{name}",
             resign(edited(*edits), covered=covered),
             f"The Reference means {what}.",
-            f"引用对象为{what_zh}。",
+            f"引用方式：{what_zh}。",
             ELSEWHERE,
         )
     root = parsed(edited(manifest))

@@ -109,7 +109,7 @@ def _forms() -> Iterator[Case]:
             f"form-{name}",
             envelope_with(value, message(), Suite.P256),
             f"A batch's SignatureMethod, and as value {what}.",
-            f"批量签名方法，其值{what_zh}。",
+            f"批量签名方法之下取值有误：{what_zh}。",
             NUMBERS,
             clause="BP-3 BP-4",
             reason=Reason.BATCH_PROOF,

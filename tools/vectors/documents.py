@@ -41,6 +41,8 @@ DOMAIN: Final = (
     "Type and lengths are signed, so that no payload is taken for another kind of document."
 )
 
+_RULES: Final = {"type": "SD-6", "below-threshold": "SD-5"}
+
 
 def cases() -> Iterator[Case]:
     """Every case of the group."""
@@ -80,7 +82,7 @@ def _case(
     what_zh: str,
     why: str,
     *,
-    clause: str = "DI-1",
+    clause: str = "SD-1 SD-2",
     reason: Reason | None = None,
     stage: Stage | None = None,
     keys: Sequence[SteadyKey] = KEYS,
@@ -289,7 +291,7 @@ def _encodings() -> Iterator[Case]:
             what,
             what_zh,
             why,
-            clause="DI-2",
+            clause="SD-1 SD-3",
             reason=Reason.DOCUMENT_INVALID,
             stage="form",
         )
@@ -389,6 +391,7 @@ def _signers() -> Iterator[Case]:
             what,
             what_zh,
             why,
+            clause=_RULES.get(name, "SD-2 SD-4" if why == DOMAIN else "SD-4"),
             reason=Reason.DOCUMENT_SIGNATURE,
             stage=stage,
             threshold=2 if name == "below-threshold" else 1,

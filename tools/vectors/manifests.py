@@ -131,7 +131,7 @@ def cases() -> Iterator[Case]:
             *edits,
             clause=with_rule(name, _RULES),
             what=f"The manifest has {what}.",
-            what_zh=f"清单中{what_zh}。",
+            what_zh=f"清单有误：{what_zh}。",
             why=MANIFEST,
         )
 

@@ -99,7 +99,7 @@ def _case(
         what,
         what_zh,
         WHY,
-        "PA-2",
+        "PA-4" if reason is None else "PA-2 PA-4",
         {"envelope.xml": signed_by_sender(unsigned, keys(suite)), **files},
         expect=reason,
         inputs={
