@@ -28,7 +28,9 @@ from protocol.reasons import Reason
 from signing.ferry import Passage, sign_ferry_files
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG, make_sample
 from tests.sim.gates import ROUND_TRIP_MS, Gates
+from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.peers import HOUR_S, now_ms, play, silence
+from tests.sim.test_large_parts import arrived, send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -446,6 +448,27 @@ def test_a_gate_nobody_fetches_from_does_not_fill_the_disk(tmp_path: Path) -> No
 
 
 # the promises, over files
+
+
+@pytest.mark.spec("UP-3", "FF-3")
+def test_large_parts_cross_piece_by_piece_many_to_a_round_trip(tmp_path: Path) -> None:
+    """Waiting a round trip for each piece would take an hour where this takes minutes."""
+
+    async def scene(stage: Stage) -> None:
+        gates = Gates(tmp_path / "gates", random.Random(1), (WUHAN, EZHOU))
+        near = stage.node(WUHAN, parts=LIMITS, gates=gates)
+        far = stage.node(EZHOU, parts=LIMITS, gates=gates)
+        gates.open()
+        await near.run()
+        await far.run()
+        film = scan(60 * KIB)
+        filed = await send(near, EZHOU, film=film, note=b"small")
+        await sleep(6 * ROUND_TRIP_MS / 1000)
+        assert await near.standing(filed) == "received"
+        assert await arrived(far, filed) == {"film": film}
+        await gates.close()
+
+    play(tmp_path, scene)
 
 
 def test_while_the_gate_is_shut_what_has_another_way_takes_it(tmp_path: Path) -> None:

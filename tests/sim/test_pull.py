@@ -30,7 +30,9 @@ from protocol.reasons import Reason
 from routing.retry import DELIVERY, LEASE
 from tests.sim.craft import Message, sign
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG, make_sample
+from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.peers import HOUR_S, busy, now_ms, play, references, silence
+from tests.sim.test_large_parts import arrived, send
 from tests.sim.weather import call
 
 if TYPE_CHECKING:
@@ -425,6 +427,24 @@ def test_a_hand_out_that_never_arrives_is_halved(tmp_path: Path) -> None:
         await sleep(60)
         assert {await hub.standing(one) for one in filed} == {"received"}
         assert (taken[0], len(taken) < 20) == (16, True)
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("UP-3", "PU-1")
+def test_large_parts_are_handed_out_piece_by_piece(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        node, far = stage.node(WUHAN, parts=LIMITS), stage.node(EZHOU, parts=LIMITS, pull="always")
+        far.reaches(node)
+        await node.run()
+        await far.run()
+        await sleep(1)
+        film = scan(60 * KIB)
+        filed = await send(node, EZHOU, film=film, note=b"small")
+        await sleep(20)
+        assert await node.standing(filed) == "received"
+        assert await arrived(far, filed) == {"film": film}
+        assert node.posts == []
 
     play(tmp_path, scene)
 
