@@ -13,6 +13,7 @@ accepted before (node/trust_memory.py).
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -35,7 +36,7 @@ from routing.catalogue import (
     open_items,
     open_sheet,
 )
-from routing.directory import Directory, Standing
+from routing.directory import Directory
 from routing.directory_memory import admit, remember
 from routing.directory_province import Province, open_province
 from routing.directory_roles import TrustAnchor
@@ -76,6 +77,7 @@ class Trust:
         self._clock = clock
         self._own = province_of(config.node.id)
         self._held: dict[str, Held] = {}
+        self._seen: frozenset[tuple[object, ...]] = frozenset()
         self._sheets: dict[str, SheetDocument] = {}
 
     def load(self) -> Federation:
@@ -88,6 +90,7 @@ class Trust:
             UnavailableError: STALE_DIRECTORY, CLOCK_SKEW or SUITE_UNAVAILABLE: it could not be
                 checked; nothing has changed.
         """
+        self._seen = self._look()
         with remembering(self._trust.memory):
             memory = read_memory(self._trust.memory)
             files = self._read_files()
@@ -110,6 +113,20 @@ class Trust:
             _remember(self._trust.memory, memory, held, sheets)
             self._held, self._sheets = held, sheets
         return Federation(directory, catalogue)
+
+    def changed(self) -> bool:
+        """Whether a file is another than at the last `load`, whatever that came to."""
+        return self._look() != self._seen
+
+    def _look(self) -> frozenset[tuple[object, ...]]:
+        """Name, size and time of every file; one that is gone meanwhile is not there."""
+        found: set[tuple[object, ...]] = set()
+        paths = (self._trust.anchor, *self._trust.directories, *self._trust.catalogue)
+        for path in files_in(paths):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.add((path, status.st_size, status.st_mtime_ns, status.st_ino))
+        return frozenset(found)
 
     def _read_files(self) -> list[DocumentFile]:
         found: list[DocumentFile] = []
@@ -181,10 +198,6 @@ class Trust:
         ]
         if problems:
             raise ConfigError(problems)
-        for prefix in directory.provinces:
-            standing = directory.standing(prefix, self._clock.now_ms())
-            if standing is not Standing.FRESH:
-                _log.error("directory expired", prefix=prefix, standing=standing.value)
         ferried = [(KeyUse.CARRIER, here)] if self._config.ferry else []
         for use, owner in (*_signs(directory, here), *ferried):
             if not _can_sign(use, owner, here, directory, self._keys):

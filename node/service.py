@@ -38,6 +38,7 @@ from node.store.engine import StoreEngine
 from node.store.opening import open_database
 from node.store.stores import ThreadedStore
 from node.tls import load_identity
+from node.trust_watch import TrustWatch
 from node.workers import ThreadWorkers
 from protocol.bodies import KINDS
 from protocol.errors import TongbanError
@@ -173,6 +174,8 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         if config.local.host not in _LOOPBACK:
             _log.warning("local API beyond this machine, without TLS", host=config.local.host)
         service = Service(config, token, engine, trust, listener, transport, work)
+        watch = asyncio.create_task(TrustWatch(context, trust, service.reload).run())
+        stack.push_async_callback(_cancelled, watch)
         _log.info(
             "serving",
             node=here,

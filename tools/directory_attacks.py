@@ -18,6 +18,7 @@ FILES: Final = (
     "tests/unit/routing/test_directory_attacks.py",
     "tests/unit/node/test_federation.py",
     "tests/sim/test_attacks_by_provinces.py",
+    "tests/sim/test_attacks_on_logs.py",
 )
 _ARROW: Final = " → "
 

@@ -333,6 +333,8 @@ def test_a_declared_break_is_taken_and_shown_to_people(tmp_path: Path) -> None:
 
 @pytest.mark.spec("DI-13")
 def test_two_contents_of_one_version_of_a_directory_are_an_alarm(tmp_path: Path) -> None:
+    """分裂视图取证 a publisher shows peers two directories → an alarm, a signed proof is kept."""
+
     async def scene(stage: Stage) -> None:
         hub = stage.node(HUB)
         row, *others = SAMPLE.directory.view()
