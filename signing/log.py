@@ -82,7 +82,7 @@ class LeafType(IntEnum):
     """
 
     BIRTH = 1
-    """The log begins; see `Birth`."""
+    """The log begins: its birth record (LG-3)."""
     START = 2
     """The node began to serve; the view of the directories it started with."""
     DIRECTORY = 3
