@@ -178,8 +178,8 @@ def coverage() -> str:
         "",
         "<!-- made by tools/spec_index.py from the text and the tests; `make docs` -->",
         "",
-        f"{len(rows)} clauses, {len(binding)} of them MUST or MUST NOT. Tests and vectors that",
-        "show each: `python -m tools.spec_index CLAUSE` names them.",
+        f"{len(rows)} clauses, {len(binding)} of them MUST or MUST NOT. At least so many tests and",
+        "vectors show each; `python -m tools.spec_index CLAUSE` names them.",
     ]
     for path in chapters():
         here = [row for row in rows if row.file == path.name]

@@ -98,6 +98,21 @@ def test_a_marker_names_clauses_that_exist() -> None:
     assert named - IDS == set()
 
 
+def test_the_page_of_coverage_lists_every_clause_and_claims_no_more_than_there_is() -> None:
+    """It may lag behind: others add tests at the same time."""
+    page = (SPEC / "coverage.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w\w-\d+) \| [A-Z ]+ \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    assert [row[0] for row in rows] == [clause.id for clause in CLAUSES], "run `make docs`"
+    tests, vectors = shown_by_tests(), shown_by_vectors()
+    too_much = [
+        name
+        for name, *claimed in rows
+        if int(claimed[0]) > len(tests.get(name, ()))
+        or int(claimed[1]) > len(vectors.get(name, ()))
+    ]
+    assert too_much == [], "run `make docs`"
+
+
 def test_a_vector_names_clauses_that_exist() -> None:
     named = {name for name in shown_by_vectors() if name[:2] not in UNFINISHED}
     assert named - IDS == set()
