@@ -181,7 +181,14 @@ def read_leaf(octets: bytes) -> Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """How a log began (建档): whose it is, and the digest of its tree for ever."""
+    """How a log began, or went on after a loss (建档、恢复).
+
+    Attributes:
+        node: Whose log it is.
+        digest: Of its tree; the same in every incarnation.
+        incarnation: From 1; each loss that a log goes on after is one more.
+        instant_ms: When, milliseconds since 1970 UTC.
+    """
 
     node: str
     digest: LogDigest
@@ -190,15 +197,16 @@ class Birth:
 
     @property
     def octets(self) -> bytes:
-        """What the first leaf is about."""
+        """What the first leaf of the incarnation is about."""
         return BIRTH_DOMAIN + _BIRTH.pack(
             self.node.encode(), self.digest, self.incarnation, self.instant_ms
         )
 
     @property
     def leaf(self) -> Leaf:
-        """The first leaf of the log."""
-        return Leaf(LeafType.BIRTH, self.instant_ms, digest(self.digest.suite, self.octets))
+        """The first leaf of the incarnation."""
+        kind = LeafType.BIRTH if self.incarnation == 1 else LeafType.RECOVERY
+        return Leaf(kind, self.instant_ms, digest(self.digest.suite, self.octets))
 
 
 def view_digest(view: bytes) -> bytes:

@@ -106,7 +106,7 @@ def plan_step(connection: Connection, newborn: Birth, moment: Moment) -> Step | 
     leaves: list[bytes] = []
     if birth is None:
         birth = newborn
-        rows.append(Insert(schema.log_birth, _birth_values(birth)))
+        rows.append(birth_row(birth))
         leaves.append(birth.leaf.octets)
     if moment.event is not None:
         leaves.append(Leaf(moment.event, moment.now_ms, view_digest(moment.view)).octets)
@@ -166,13 +166,9 @@ def _tile_row(tile: Tile) -> Upsert:
     return Upsert(schema.log_tile, values)
 
 
-def _birth_values(birth: Birth) -> dict[str, object]:
-    return {
-        "node": birth.node,
-        "digest": birth.digest.value,
-        "incarnation": birth.incarnation,
-        "instant_ms": birth.instant_ms,
-    }
+def birth_row(birth: Birth) -> Insert:
+    """A row of `log_birth`; its leaf commits with it."""
+    return Insert(schema.log_birth, asdict(birth) | {"digest": birth.digest.value})
 
 
 def step_unit(step: Step, moment: Moment, key: PublicKey | None) -> Unit[bool]:

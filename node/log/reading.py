@@ -71,15 +71,21 @@ class Inclusion:
     head: HeadRow
 
 
-_BIRTH: Final = Query(
-    select(*columns(schema.log_birth, Birth)),
+_birth = schema.log_birth
+_BIRTHS: Final = Query(
+    select(*columns(_birth, Birth)).order_by(_birth.c.incarnation.desc()),
     lambda node, digest, *rest: Birth(node, LogDigest(digest), *rest),
 )
 
 
 def find_birth(connection: Connection) -> Birth | None:
-    """How this node's log began; None before its first step."""
-    return _BIRTH.first(connection)
+    """How the present incarnation of this node's log began; None before its first step."""
+    return _BIRTHS.first(connection)
+
+
+def all_births(connection: Connection) -> list[Birth]:
+    """How each incarnation began, the oldest first."""
+    return _BIRTHS.all(connection)[::-1]
 
 
 _head = schema.log_head

@@ -213,11 +213,11 @@ idempotency: Final = Table(
 log_birth: Final = Table(
     "log_birth",
     metadata,
-    Column("node", String(6), primary_key=True),
+    Column("incarnation", Integer, primary_key=True, autoincrement=False),
+    Column("node", String(6), nullable=False),
     Column("digest", Integer, nullable=False, comment="of the tree, for ever: 1 SM3, 2 SHA-256"),
-    Column("incarnation", Integer, nullable=False, comment="rises when the log goes on after loss"),
     Column("instant_ms", BigInteger, nullable=False),
-    comment="how this node's evidence log began: one row",
+    comment="how this node's evidence log began, and how it went on after each loss",
 )
 
 log_wait: Final = Table(

@@ -377,7 +377,15 @@ def test_a_newer_directory_is_no_split(tmp_path: Path) -> None:
 @pytest.mark.spec("LG-6")
 @pytest.mark.parametrize(
     "which",
-    ["another node's", "by a receipt key", "by an evidence key", "another view", "bent", "future"],
+    [
+        "another node's",
+        "by a receipt key",
+        "by an evidence key",
+        "another view",
+        "no view",
+        "bent",
+        "future",
+    ],
 )
 def test_what_is_no_head_of_this_peer_leaves_no_trace(tmp_path: Path, which: str) -> None:
     async def scene(stage: Stage) -> None:
@@ -387,7 +395,8 @@ def test_what_is_no_head_of_this_peer_leaves_no_trace(tmp_path: Path, which: str
             "another node's": HeadFrame(head_of(9, node=XIANGYANG), VIEW, 0, ()),
             "by a receipt key": grown(0, 9, use=KeyUse.RECEIPT),
             "by an evidence key": grown(0, 9, use=KeyUse.EVIDENCE),
-            "another view": replace(good, view=VIEW + b"42"),
+            "another view": replace(good, view=write_view(SAMPLE.directory.view()[:1])),
+            "no view": replace(grown(0, 9, view=view_digest(b"42")), view=b"42"),
             "bent": replace(good, octets=good.octets[:-1] + b"\0"),
             "future": grown(0, 9, instant_ms=now_ms() + MAX_CLOCK_SKEW_MS + 60_000),
         }[which]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select
 
+from node.log.check import check_log
+from node.log.growth import STEP_LEAVES, birth_row
 from node.log.reading import find_birth, log_size, newest_head
 from node.ports import Insert, Leaves, Update
 from node.store import schema
@@ -15,7 +17,7 @@ from protocol.limits import MERGE_DELAY_MS
 from protocol.reasons import Reason
 from routing.directory_views import write_view
 from signing.keys import KeyStoreError, KeyUse
-from signing.log import LeafType, LogDigest, read_leaf, verify_head, view_digest
+from signing.log import DOMAIN, Birth, LeafType, LogDigest, read_leaf, verify_head, view_digest
 from tests.log_kit import all_leaves, grow_log, leaf_of, tamper, tree_of, types_of, wait_with
 from tests.sim.federation import WUHAN
 from tests.sim.keyring import Keyring
@@ -23,9 +25,12 @@ from tests.sim.peers import SAMPLE, Stage, now_ms, play
 from tests.store_kit import unit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from signing.keys import SigningRequest
 
 
 def waiting(connection: Connection) -> int:
@@ -94,6 +99,28 @@ def test_a_running_node_covers_every_leaf_within_the_merge_delay(tmp_path: Path)
         head = await node.read(newest_head)
         assert head is not None
         assert head.size == 52 == await node.read(log_size)
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("LG-4")
+def test_no_head_is_signed_while_leaves_wait(tmp_path: Path) -> None:
+    """A head says that nothing older waits any more."""
+
+    class Counting(Keyring):
+        heads = 0
+
+        def sign(self, requests: Sequence[SigningRequest]) -> list[bytes]:
+            self.heads += sum(request.octets.startswith(DOMAIN) for request in requests)
+            return super().sign(requests)
+
+    async def scene(stage: Stage) -> None:
+        keys = Counting()
+        keys.add(KeyUse.HEAD, WUHAN)
+        node = stage.node(WUHAN, keys=keys)
+        await grow_log(node, 0, 3 * STEP_LEAVES, commit=STEP_LEAVES)
+        assert await node.read(log_size) == 2 + 3 * STEP_LEAVES
+        assert keys.heads == 1
 
     play(tmp_path, scene)
 
@@ -229,5 +256,29 @@ def test_leaves_of_one_commit_are_one_row(tmp_path: Path) -> None:
         one, two, three = (Leaves(leaf_of(number).octets) for number in range(3))
         await node.context.store.run(unit(one, peer, two, three))
         assert await node.read(waiting) == 1
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("LG-10")
+def test_a_log_that_goes_on_after_a_loss_says_so_in_a_leaf_and_in_every_head(
+    tmp_path: Path,
+) -> None:
+    async def scene(stage: Stage) -> None:
+        node = stage.node(WUHAN)
+        await grow_log(node, 0, 10)
+        before = await node.read(newest_head)
+        second = Birth(WUHAN, LogDigest.SHA_256, 2, now_ms())
+        await node.context.store.run(unit(birth_row(second), Leaves(second.leaf.octets)))
+        await grow_log(node, 10, 20)
+        after = await node.read(newest_head)
+        assert before is not None
+        assert after is not None
+        assert (before.incarnation, after.incarnation) == (1, 2)
+        assert after.size == before.size + 11
+        assert (await node.read(types_of)).count(LeafType.RECOVERY) == 1
+        keys = SAMPLE.keyrings[WUHAN]
+        steps = await node.read(lambda connection: check_log(connection, keys))
+        assert [step.count for step in steps] == [0] * 7
 
     play(tmp_path, scene)
