@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from node.next_try import PATIENCE, Later, NextTry
 from node.parts.supply import RESERVED_FRAMES, RESERVED_OCTETS, Supply, Word
-from node.ports import Decision, Delete, Unit, Update
+from node.ports import Decision, Unit, Update
 from node.posts import build_post, goes_whole, sort_said, within_reason
 from node.recording import RETRY_AFTER_MS
 from node.settlement import Effect, jitter, message_lock, settle_unit
@@ -50,7 +51,6 @@ from protocol.frames import (
     KeptFrame,
     NotHereFrame,
     ReceiptFrame,
-    WaitingFrame,
     WantedFrame,
     write_frames,
 )
@@ -58,8 +58,7 @@ from protocol.limits import MAX_POST_MESSAGES, MAX_POST_OCTETS
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from routing.delivery import Standing
-from routing.planner import plan
-from routing.retry import ASK, DELIVERY, LONGEST_MS
+from routing.retry import DELIVERY, LONGEST_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -77,8 +76,6 @@ if TYPE_CHECKING:
     from routing.retry import Timetable
     from signing.receipts import VerifiedReceipt
 
-PATIENCE = 6
-"""Answers in vain, or none, after which another way is tried."""
 _log = structlog.get_logger()
 
 
@@ -98,29 +95,6 @@ class HandOver:
     octets: bytes
     unfinished: Sequence[Errand] = ()
     more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """An errand that goes on waiting.
-
-    Attributes:
-        reason: Why.
-        after_ms: Not before this long, whatever the timetable says.
-        peer: The next hop from now on, if it changes.
-        standing: The message's standing from now on, if it changes.
-        at_once: Due now: the peer asked for it.
-        anew: The timetable begins anew: the peer has taken something.
-        falls: How often it has lost again what it had taken: so far is the timetable at least.
-    """
-
-    reason: Reason | None
-    after_ms: int = 0
-    peer: str | None = None
-    standing: Standing | None = None
-    at_once: bool = False
-    anew: bool = False
-    falls: int = 0
 
 
 class Errands:
@@ -153,6 +127,7 @@ class Errands:
         self._questions = questions
         self._heads = heads
         self._supply = Supply(context)
+        self._next = NextTry(context, peer, self._moved)
         self.batch = MAX_POST_MESSAGES
 
     # what is handed over
@@ -203,7 +178,7 @@ class Errands:
             taken, small = build(room, len(along))
         pieces = await self._supply.hand_over(heavy, room - len(small), now_ms, paced=paced)
         for errand in pieces.stuck:
-            await self._later(errand, Later(Reason.STORE_UNAVAILABLE))
+            await self._next.put_off(errand, Later(Reason.STORE_UNAVAILABLE))
         return HandOver(
             [*taken, *pieces.errands],
             b"".join((small, *pieces.octets, others)),
@@ -239,13 +214,9 @@ class Errands:
 
     async def _divert(self, errand: Errand) -> bool:
         """What was handed over again and again without a word goes another way, if there is one."""
-        if errand.purpose != DELIVER or errand.handed < PATIENCE:
-            return False
-        later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
-        if later.peer is None:
-            return False
-        await self._later(errand, later)
-        return True
+        return errand.handed >= PATIENCE and await self._next.divert(
+            errand, Reason.PEER_UNREACHABLE
+        )
 
     async def lease(self, handed: HandOver, timetable: Timetable) -> None:
         """Put off what is handed over until the peer answers or the lease ends (EX-22)."""
@@ -383,16 +354,16 @@ class Errands:
             if synchronous or hint is not None:
                 await self._receipt_passed(errand, hint)
             else:
-                await self._later(errand, Later(None))
+                await self._next.put_off(errand, Later(None))
             return
         receipts = said.receipts_for(errand.message)
         if receipts:
             await self._settle(errand, receipts)
             return
         wanted = said.wanted.get(errand.message.reference)
-        later = self._read_wanted(errand, wanted) if wanted else self._read_hint(errand, hint)
+        later = self._read_wanted(errand, wanted) if wanted else self._next.after(errand, hint)
         if later is not None:
-            await self._later(errand, later)
+            await self._next.put_off(errand, later)
 
     async def _settle(self, errand: Errand, receipts: Sequence[VerifiedReceipt]) -> None:
         """Let the receipts take effect; an errand none of them served waits on."""
@@ -401,13 +372,11 @@ class Errands:
             self._supply.forget(errand.message.reference)
             return
         if Effect.CUSTODY not in effects:
-            await self._later(errand, self._elsewhere(errand, Reason.NO_ROUTE))
+            await self._next.put_off(errand, self._next.elsewhere(errand, Reason.NO_ROUTE))
         elif errand.attempts >= PATIENCE:
             # This forwarder has said "in custody" long enough: ask by another way too, if there is
             # one.
-            later = self._elsewhere(errand, Reason.NO_ROUTE)
-            if later.peer is not None:
-                await self._later(errand, later)
+            await self._next.divert(errand, Reason.NO_ROUTE)
 
     async def _take_effect(
         self, row: MessageRow, receipts: Sequence[VerifiedReceipt]
@@ -422,20 +391,6 @@ class Errands:
                 "answered", message=row.message_id, peer=self._peer, outcome=settlement.outcome
             )
         return effects
-
-    def _read_hint(self, errand: Errand, hint: Hint | None) -> Later:
-        match hint:
-            case BusyFrame(_, reason, after_ms):
-                return Later(reason, min(after_ms, DELIVERY.cap_ms))
-            case WaitingFrame():
-                return Later(None)
-            case NotHereFrame(_, reason):
-                return self._elsewhere(errand, reason)
-            case _ if errand.attempts + errand.handed >= PATIENCE:
-                # The peer answers, and says nothing about this one again and again.
-                return self._elsewhere(errand, Reason.PEER_UNREACHABLE)
-            case _:
-                return Later(None)
 
     def _read_wanted(self, errand: Errand, wanted: Sequence[WantedFrame]) -> Later | None:
         """It has not got the message, or not all of it; None if the rest is on its way (UP-8)."""
@@ -458,12 +413,10 @@ class Errands:
     async def _receipt_passed(self, errand: Errand, hint: Hint | None) -> None:
         """Upstream has the receipt, unless it says it is busy with it."""
         if isinstance(hint, BusyFrame):
-            await self._later(errand, Later(hint.reason, min(hint.after_ms, DELIVERY.cap_ms)))
-            return
-        gone = Delete(schema.outbox, errand.key)
-        decision: Decision[None] = Decision(lambda _signatures: ([gone], None))
-        lock = frozenset({message_lock(errand.message.reference)})
-        await self._context.store.run(Unit(lambda _connection: decision, lock))
+            after_ms = min(hint.after_ms, DELIVERY.cap_ms)
+            await self._next.put_off(errand, Later(hint.reason, after_ms))
+        else:
+            await self._next.never(errand)
 
     # what has to wait, or goes another way
 
@@ -471,75 +424,13 @@ class Errands:
         """What has another way takes it."""
         due, _ = await self._due()
         for errand in due:
-            if errand.purpose == DELIVER:
-                later = self._elsewhere(errand, Reason.PEER_UNREACHABLE)
-                if later.peer is not None:
-                    await self._later(errand, later)
+            await self._next.divert(errand, Reason.PEER_UNREACHABLE)
+
+    def _moved(self, errand: Errand, peer: str) -> None:
+        """It has gone to another peer."""
+        self._supply.forget(errand.message.reference)
+        self._wake(peer)
 
     async def refused_alone(self, errand: Errand) -> None:
         """The peer answers, and this alone it does not take."""
-        await self._later(errand, self._elsewhere(errand, Reason.PEER_UNREACHABLE))
-
-    def _elsewhere(self, errand: Errand, reason: Reason) -> Later:
-        """Another first hop for this errand, if there is one."""
-        row = errand.message
-        if errand.purpose == RECEIPT:
-            return Later(reason)
-        path = tuple(node for node in row.path.split(",") if node != self._context.here)
-        down = frozenset(self._context.failing | {self._peer})
-        try:
-            found = plan(
-                self._context.federation.directory,
-                self._context.here,
-                row.to_node,
-                down=down,
-                path=path,
-            )
-        except UnavailableError:
-            return Later(reason)
-        # Moved at once while there are ways not tried yet; after that by the timetable.
-        fresh = errand.attempts < len(found.alternates)
-        for route in found.alternates:
-            if route.next_hop not in down:
-                return Later(reason, peer=route.next_hop, at_once=fresh)
-        return Later(reason)
-
-    async def _later(self, errand: Errand, later: Later) -> None:
-        unit = Unit(
-            lambda connection: self._decide_later(connection, errand, later),
-            frozenset({message_lock(errand.message.reference)}),
-        )
-        moved = await self._context.store.run(unit)
-        if moved is not None:
-            self._supply.forget(errand.message.reference)
-            self._wake(moved)
-
-    def _decide_later(
-        self, connection: Connection, errand: Errand, later: Later
-    ) -> Decision[str | None]:
-        waiting = find_errand(connection, errand.message.key, errand.purpose)
-        if waiting is None or waiting.peer != self._peer:
-            # Settled or moved meanwhile.
-            return Decision(lambda _signatures: ([], None))
-        now_ms = self._context.clock.now_ms()
-        attempts = 1 if later.anew else max(waiting.attempts + 1, later.falls)
-        row = errand.message
-        asking = not goes_whole(errand, now_ms) and errand.purpose == DELIVER
-        timetable = ASK if asking else DELIVERY
-        pause_ms = max(later.after_ms, timetable.delay_ms(attempts, jitter(self._context)))
-        changes: dict[str, object] = {
-            "attempts": attempts,
-            "handed": 0,
-            "due_ms": now_ms if later.at_once else now_ms + pause_ms,
-            "peer": later.peer or self._peer,
-            "last_reason": None if later.reason is None else later.reason.number,
-        }
-        rows: list[Row] = []
-        standing = later.standing
-        if asking and row.expires_ms <= now_ms and row.standing != Standing.IN_DOUBT:
-            standing = Standing.IN_DOUBT
-            changes["attempts"] = 1
-        if standing is not None and standing != row.standing:
-            rows.append(Update(schema.message, row.key, {"standing": standing.value}))
-        rows.append(Update(schema.outbox, errand.key, changes))
-        return Decision(lambda _signatures: (rows, later.peer))
+        await self._next.put_off(errand, self._next.elsewhere(errand, Reason.PEER_UNREACHABLE))
