@@ -15,7 +15,7 @@ from node.cli.output import AsJson, write, write_json
 from node.config import load_config
 from node.log.check import check_log
 from node.store.engine import StoreEngine
-from node.store.sqlite import SqliteDatabase
+from node.store.opening import open_database
 
 if TYPE_CHECKING:
     from node.cli.local import Json
@@ -64,11 +64,11 @@ def proof(
 def check(*, config: ConfigFile = Path(CONFIG_NAME), as_json: AsJson = False) -> None:
     """核对整部日志 · walk the whole log in the node's store, and say what does not hold."""
     settings = load_config(config)
-    path, keys = settings.store.path, open_keys(settings)
-    if not path.exists():
-        what = f"{path}: 没有数据库 there is no database"
+    store, keys = settings.store, open_keys(settings)
+    if not store.url and not store.path.exists():
+        what = f"{store.path}: 没有数据库 there is no database"
         raise CommandError(what, "核对 check: [store] path")
-    with closing(StoreEngine(SqliteDatabase(path), keys)) as engine:
+    with closing(StoreEngine(open_database(store), keys)) as engine:
         steps = engine.read(partial(check_log, keys=keys))
     if as_json:
         write_json({"steps": [_as_json(step) for step in steps]})
@@ -76,7 +76,7 @@ def check(*, config: ConfigFile = Path(CONFIG_NAME), as_json: AsJson = False) ->
         _write_steps(steps)
     wrong = [step for step in steps if step.count]
     if wrong:
-        what = f"{path}: 第 {wrong[0].number} 步 step {wrong[0].number}: {wrong[0].problems[0]}"
+        what = f"第 {wrong[0].number} 步 step {wrong[0].number}: {wrong[0].problems[0]}"
         remedy = "停止写入，保全数据库，与备份比对 keep the store as it is; compare with a backup"
         raise CommandError(what, remedy, Exit.REFUSED)
 
