@@ -16,6 +16,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -147,6 +148,14 @@ def _from_file_if_any(value: object, info: ValidationInfo) -> object:
 def _database_url(value: str) -> str:
     if value:
         Address(value)
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+        message = "need http://host/path or https://host/path"
+        raise ValueError(message)
     return value
 
 
@@ -404,6 +413,39 @@ def _apart(ferries: tuple[FerrySection, ...]) -> tuple[FerrySection, ...]:
     return ferries
 
 
+class StampsSection(_Table):
+    """[stamps]: time stamps over the heads of the evidence log (RFC 3161)."""
+
+    model_config = ConfigDict(validate_default=True)
+
+    url: Annotated[
+        str,
+        AfterValidator(_http_url),
+        Key(
+            "时间戳机构地址；不填则不加时间戳",
+            "where a time-stamping authority answers; none if empty",
+            "http://tsa.example/tsa",
+        ),
+    ] = ""
+    certificates: Annotated[
+        Path | None,
+        BeforeValidator(_from_file_if_any),
+        Key("其根证书文件（PEM）", "PEM file of the certificates it is believed under", "tsa.pem"),
+    ] = None
+    every_minutes: Annotated[
+        int,
+        Field(ge=1, le=24 * 60),
+        Key("两次时间戳的最短间隔（分钟）", "minutes between two stamps at least", 60),
+    ] = 60
+
+    @model_validator(mode="after")
+    def _both(self) -> StampsSection:
+        if bool(self.url) != (self.certificates is not None):
+            message = "`url` and `certificates` go together"
+            raise ValueError(message)
+        return self
+
+
 class LogSection(_Table):
     """[log]."""
 
@@ -443,6 +485,11 @@ class Config(_Table):
         AfterValidator(_apart),
         Key("网闸摆渡：经两个文件夹与一个对端交换", "links over one-way gates, one each"),
     ] = ()
+    stamps: Annotated[
+        StampsSection,
+        Field(default_factory=dict, validate_default=True),
+        Key("时间戳（RFC 3161）", "time stamps of the evidence log (RFC 3161)"),
+    ]
     log: Annotated[LogSection, Key("日志", "logging")] = LogSection()
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.links import Pull
     from node.ports import Transport
+    from node.stamps import Stamper
     from node.store.queries import PeerRow
     from protocol.frames import Frame
 
@@ -53,6 +54,7 @@ class Engine:
         *,
         pull: Pull = "auto",
         ferries: Mapping[str, Ferry] | None = None,
+        stamper: Stamper | None = None,
     ) -> None:
         """Assemble the engine; nothing runs before `run`.
 
@@ -62,6 +64,7 @@ class Engine:
             pull: Whether peers are called for what waits there; auto: if this node cannot be
                 dialled.
             ferries: Carriers of links over a gate, by peer.
+            stamper: Has heads of the evidence log stamped.
         """
         self._context = context
         self._transport = _WithLoopback(context.here, transport, self)
@@ -73,6 +76,7 @@ class Engine:
         self.uploads = Uploads(context)
         self._sweeper = Sweeper(context, self._pipeline.intake, self.uploads)
         self.log = Sequencer(context, self._heads.news)
+        self.stamper = stamper
 
     @property
     def context(self) -> NodeContext:
@@ -182,14 +186,17 @@ class Engine:
 
     async def run(self) -> None:
         """Serve until cancelled: take up what the store still holds, then whatever comes."""
-        sweeping = asyncio.ensure_future(self._sweeper.run())
+        beside = [asyncio.ensure_future(self._sweeper.run())]
+        if self.stamper is not None:
+            beside.append(asyncio.ensure_future(self.stamper.run()))
         try:
             self._links.start(await self._context.store.read(peers_with_errands))
             self.log.wake()
             await self.log.run()
         finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await self._links.stop()
 
 

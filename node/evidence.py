@@ -8,8 +8,13 @@ numbers stay without gap.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from node.log.leaves import receipt_digest
+from node.log.reading import newest_head, proofs_for, stamped_head
+from node.ports import Decision, Unit, Update
+from node.store import schema
 from node.store.queries import (
     MessageRow,
     Role,
@@ -26,6 +31,8 @@ from routing.directory import Directory
 from routing.directory_province import open_provinces
 from signing.evidence import (
     About,
+    LeafProof,
+    LogEvidence,
     MessageEvidence,
     Report,
     Subject,
@@ -41,8 +48,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.context import NodeContext
+    from node.log.reading import HeadRow
     from protocol.envelope import Environment
     from routing.directory_roles import TrustAnchor
+    from signing.stamps import StampRoots
     from signing.trust import TrustSet
 
 
@@ -51,12 +60,13 @@ async def export_case(context: NodeContext, case_id: str) -> bytes:
 
     Raises:
         RefusedError: CASE_UNKNOWN: nothing of this case is here.
-        UnavailableError: RECEIPT_MISSING: none of its messages has its destination's receipt yet.
+        UnavailableError: RECEIPT_MISSING: none of its messages has its destination's receipt yet;
+            LOG_PENDING: no head covers it yet.
     """
     rows = await context.store.read(lambda connection: _read(connection, case_id=case_id))
     if not rows:
         raise RefusedError(Reason.CASE_UNKNOWN, f"no case {case_id} here")
-    return _write(context, Subject.CASE, case_id, _without_gap(rows))
+    return await _write(context, Subject.CASE, case_id, _without_gap(rows))
 
 
 async def export_message(
@@ -71,14 +81,15 @@ async def export_message(
 
     Raises:
         RefusedError: MESSAGE_UNKNOWN: it is not here, or it is not clear whose is meant.
-        UnavailableError: RECEIPT_MISSING: its destination has not answered yet.
+        UnavailableError: RECEIPT_MISSING: none of its messages has its receipt yet; LOG_PENDING:
+            no head covers it yet.
     """
     rows = await context.store.read(lambda connection: _read(connection, message_id=message_id))
     rows = [held for held in rows if authority in (None, held[0].authority)]
     if len(rows) != 1:
         detail = f"{len(rows)} messages {message_id} here" + (": say whose" if rows else "")
         raise RefusedError(Reason.MESSAGE_UNKNOWN, detail)
-    return _write(context, Subject.MESSAGE, message_id, _settled(rows))
+    return await _write(context, Subject.MESSAGE, message_id, _settled(rows))
 
 
 def verify_file(
@@ -86,6 +97,7 @@ def verify_file(
     anchor: TrustAnchor,
     schemas: Mapping[str, etree.XMLSchema],
     kinds: Collection[str],
+    roots: StampRoots = (),
 ) -> Report:
     """Check an evidence file against a trust anchor from outside it; see `signing.evidence`."""
 
@@ -97,7 +109,7 @@ def verify_file(
         return directory.trust
 
     # The environment is read from the file: both kinds can be proven.
-    return verify_evidence(octets, open_trust, Rules(schemas, kinds, "trial"))
+    return verify_evidence(octets, open_trust, Rules(schemas, kinds, "trial"), roots)
 
 
 _Held = tuple[MessageRow, MessageEvidence]
@@ -153,7 +165,9 @@ def _without_gap(rows: list[_Held]) -> list[_Held]:
     return sorted(kept, key=lambda held: (held[0].created_ms, held[0].message_id))
 
 
-def _write(context: NodeContext, subject: Subject, subject_id: str, rows: list[_Held]) -> bytes:
+async def _write(
+    context: NodeContext, subject: Subject, subject_id: str, rows: list[_Held]
+) -> bytes:
     if not rows:
         raise UnavailableError(
             Reason.RECEIPT_MISSING, f"{subject} {subject_id}: no destination has answered yet"
@@ -172,7 +186,55 @@ def _write(context: NodeContext, subject: Subject, subject_id: str, rows: list[_
         if prefix in concerned
         for octets in province.octets()
     ]
-    return write_evidence(about, documents, [evidence for _, evidence in rows], context.keys)
+    head, messages = await context.store.read(lambda connection: _dated(connection, rows))
+    log = None
+    if head is not None:
+        log = LogEvidence(head.octets, head.stamp)
+        await context.store.run(_keep(head))
+    return write_evidence(about, documents, messages, context.keys, log)
+
+
+def _dated(
+    connection: Connection, rows: list[_Held]
+) -> tuple[HeadRow | None, list[MessageEvidence]]:
+    """The messages with their proofs, and the head these lead to: one with a stamp if it can be.
+
+    Without a head where none was signed yet, or where something is older than the log.
+
+    Raises:
+        UnavailableError: LOG_PENDING: no head covers them yet.
+    """
+    for head in (stamped_head(connection), newest_head(connection)):
+        if head is None:
+            continue
+        try:
+            found = [replace(held, proofs=_proofs(connection, row, head)) for row, held in rows]
+        except RefusedError as refusal:
+            if refusal.reason is not Reason.LEAF_UNKNOWN:
+                raise
+            break
+        except UnavailableError as trouble:
+            if head.stamp is None or trouble.reason is not Reason.LOG_PENDING:
+                raise
+        else:
+            return head, found
+    return None, [held for _, held in rows]
+
+
+def _proofs(connection: Connection, row: MessageRow, head: HeadRow) -> list[LeafProof]:
+    """That the message, and the receipt that ended it, stand in the log."""
+    receipt = row.receipt or b""
+    ended = receipt_digest(read_receipt(receipt).receipt, receipt)
+    shown = (proofs_for(connection, what, head)[0] for what in (row.message_digest, ended))
+    return [LeafProof(one.leaf.octets, one.index, one.path) for one in shown]
+
+
+def _keep(head: HeadRow) -> Unit[None]:
+    """A head that left this node stays."""
+    key = {"incarnation": head.incarnation, "size": head.size}
+    row = Update(schema.log_head, key, {"kept": 1})
+    decision: Decision[None] = Decision(lambda _proofs: ([row], None))
+    return Unit(lambda _connection: decision)
 
 
 def _nodes(rows: list[_Held]) -> Iterator[str]:

@@ -50,6 +50,18 @@ class Workers(Protocol):
         ...
 
 
+class StampAuthority(Protocol):
+    """A time-stamping authority (RFC 3161)."""
+
+    async def answer(self, query: bytes) -> bytes:
+        """Its answer to a query, both DER; at most a little more than a stamp may have.
+
+        Raises:
+            UnavailableError: TSA_UNREACHABLE.
+        """
+        ...
+
+
 class Transport(Protocol):
     """One post to a peer and its answer."""
 

@@ -34,6 +34,7 @@ from node.engine import Engine
 from node.federation import Trust
 from node.keystore import FileKeyStore
 from node.parts.limits import PartLimits
+from node.stamps import HttpStamps, Stamper
 from node.store.engine import StoreEngine
 from node.store.opening import open_database
 from node.store.stores import ThreadedStore
@@ -41,8 +42,9 @@ from node.tls import load_identity
 from node.trust_watch import TrustWatch
 from node.workers import ThreadWorkers
 from protocol.bodies import KINDS
-from protocol.errors import TongbanError
+from protocol.errors import RefusedError, TongbanError
 from protocol.limits import GIB, KIB, MIB
+from signing.stamps import read_roots
 from signing.verify import Rules
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from routing.directory_document import NodeEntry
 
 _HOUR_MS: Final = 3600 * 1000
+_MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _SHORTEST_TOKEN: Final = 32
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -154,7 +157,11 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         transport = HttpsTransport(identity, dialled(directory, here))
         stack.push_async_callback(transport.close)
         engine = Engine(
-            context, transport, pull=config.peers.pull, ferries=_ferries(context, config)
+            context,
+            transport,
+            pull=config.peers.pull,
+            ferries=_ferries(context, config),
+            stamper=_stamper(context, config),
         )
         limits = ListenerLimits(
             posts=config.limits.posts, posts_per_peer=config.limits.posts_per_peer
@@ -308,6 +315,19 @@ def dialled(directory: Directory, here: str) -> dict[str, Endpoint]:
         for node in _linked(directory, here)
         if node.url is not None
     }
+
+
+def _stamper(context: NodeContext, config: Config) -> Stamper | None:
+    stamps = config.stamps
+    if stamps.certificates is None:
+        return None
+    try:
+        roots = read_roots(stamps.certificates.read_bytes())
+    except (OSError, RefusedError) as error:
+        what = f"[stamps] certificates: {error}"
+        remedy = "ask the authority for its certificates, in PEM form"
+        raise ConfigError([Problem(stamps.certificates, None, what, remedy)]) from error
+    return Stamper(context, HttpStamps(stamps.url), roots, stamps.every_minutes * _MINUTE_MS)
 
 
 def _part_limits(config: Config) -> PartLimits:

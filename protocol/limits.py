@@ -99,3 +99,6 @@ MAX_GRACE_MS: Final = 30 * 24 * 3600 * 1000
 
 MAX_HISTORY: Final = 1024
 """Roots in the chain from the pinned one (DI-6): one a month for 85 years."""
+
+MAX_STAMP_OCTETS: Final = 64 * KIB
+"""One time stamp (LI-22): a response with the certificates of its authority takes some 5 KiB."""

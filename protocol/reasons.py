@@ -152,6 +152,12 @@ class Reason(Enum):
         "按批量证明的固定格式生成,或逐份签名",
         "write the proof in its fixed layout, or sign the message alone",
     )
+    STAMP_INVALID = (
+        44, "stamp-invalid", True, "TS-2",
+        "时间戳不合法", "the time stamp is malformed, of another head, or not by a known authority",
+        "核对时间戳机构的根证书,或重新申请时间戳",
+        "check the certificates of the time-stamping authority, or have it stamped again",
+    )
     # Parts (PA).
     PART_MISSING = (
         50, "part-missing", False, "PA-1",
@@ -339,6 +345,12 @@ class Reason(Enum):
         106, "peer-unreachable", False, "TR-7",
         "对端无法连接", "the peer cannot be reached",
         "检查网络与对端节点", "check the network and the peer; it is tried again by itself",
+    )
+    TSA_UNREACHABLE = (
+        109, "tsa-unreachable", False, "TS-4",
+        "时间戳机构无法连接", "the time-stamping authority does not answer",
+        "检查 [stamps] 的地址与网络;办件不受影响",
+        "check the address in [stamps] and the network; cases go on meanwhile",
     )
     RECEIPT_MISSING = (
         107, "receipt-missing", False, "EV-6",

@@ -7,21 +7,23 @@ trust anchor always comes from outside the file:
     2. about        the description is canonical and complete                           EV-2
     3. directories  each is signed by the anchor's keys for its province, and is of
                     the environment the file says                                       EV-3
-    4. envelopes    each passes the ten steps of `signing.verify`, at the instant
+    4. log          its head is the exporter's, a time stamp over it holds, and every
+                    message and the receipt that ended it are leaves of it              EV-19
+    5. envelopes    each passes the ten steps of `signing.verify`, at the instant
                     another node first said that it had seen it                         EV-4
-    5. parts        each equals its line of the manifest; what is missing was erased    EV-5
-    6. receipts     each verifies and is about its message; the destination's is there  EV-6
-    7. subject      the messages are the subject's, each sender's numbers without gap   EV-7
-    8. seal         the exporting node signed every octet before the seal               EV-8
+    6. parts        each equals its line of the manifest; what is missing was erased    EV-5
+    7. receipts     each verifies and is about its message; the destination's is there  EV-6
+    8. subject      the messages are the subject's, each sender's numbers without gap   EV-7
+    9. seal         the exporting node signed every octet before the seal               EV-8
 
 A step that fails refuses the file and names itself; the steps after it are not run, and nothing is
 proven unless all held. What this machine cannot compute (a suite without a provider) is "could not
 check" and never passes.
 
-On step 4: whoever holds a stolen key can date a message back, but not what another node signed. So
-a key that is revoked counts only for what a receipt of another node, or an export by another node,
-shows to have existed before. Where only the sender's own node speaks, nothing under a revoked key
-is believed; that a key merely ran out later changes nothing.
+On step 5: whoever holds a stolen key can date a message back, but not what another node signed. So
+a key that is revoked counts only for what a receipt of another node, an export by another node, or
+a time stamp shows to have existed before. Where only the sender's own node speaks, nothing under a
+revoked key is believed; that a key merely ran out later changes nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ from signing.evidence_file import (
     SEAL_DOMAIN,
     About,
     EvidenceFile,
+    LeafProof,
+    LogEvidence,
     MessageEvidence,
     Seal,
     Subject,
@@ -52,6 +56,7 @@ from signing.evidence_file import (
     take_apart,
     write_evidence,
 )
+from signing.evidence_log import Dated, check_log
 from signing.keys import KeyUse
 from signing.receipts import VerifiedReceipt, concerns, verify_receipt
 from signing.verify import Rules, VerifiedEnvelope, check_part, verify_envelope
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from protocol.envelope import Environment
+    from signing.stamps import StampRoots
     from signing.trust import TrustSet
 
 __all__ = [
@@ -67,6 +73,8 @@ __all__ = [
     "MEDIA_TYPE",
     "SEAL_DOMAIN",
     "About",
+    "LeafProof",
+    "LogEvidence",
     "MessageEvidence",
     "OpenTrust",
     "Outcome",
@@ -140,9 +148,12 @@ class Report:
     steps: tuple[Step, ...]
     about: About | None = None
     proven: tuple[Proven, ...] = ()
+    stamped_ms: int | None = None
 
 
-def verify_evidence(octets: bytes, open_trust: OpenTrust, rules: Rules) -> Report:
+def verify_evidence(
+    octets: bytes, open_trust: OpenTrust, rules: Rules, roots: StampRoots = ()
+) -> Report:
     """Run the steps of the module's docstring.
 
     Args:
@@ -150,6 +161,8 @@ def verify_evidence(octets: bytes, open_trust: OpenTrust, rules: Rules) -> Repor
         open_trust: Opens the file's directory documents under the trust anchor from outside it;
             raises RefusedError or UnavailableError.
         rules: What envelopes are held against; the environment is the file's own.
+        roots: Certificates of time-stamping authorities, from outside; without any a stamp is left
+            out of account.
 
     Returns:
         The report; nothing about a bad file is ever raised.
@@ -166,29 +179,36 @@ def verify_evidence(octets: bytes, open_trust: OpenTrust, rules: Rules) -> Repor
             "节点目录与信任锚",
             lambda: open_trust(file.directories, about.environment),
         )
-        # 4 envelopes
+        # 4 log
+        dated = steps.run(
+            "log",
+            "存证日志与时间戳",
+            lambda: check_log(file, about, trust, roots, rules.schemas),
+        )
+        # 5 envelopes
         held_to = replace(rules, environment=about.environment)
         checking = Checking()
         authentic = steps.run(
             "envelopes",
             "报文签名",
             lambda: [
-                _authenticate(held, held_to, trust, about, checking) for held in file.messages
+                _authenticate(held, held_to, trust, (about, dated), checking)
+                for held in file.messages
             ],
         )
-        # 5 parts
+        # 6 parts
         steps.run("parts", "部件摘要", lambda: [_check_parts(one) for one in authentic])
-        # 6 receipts
+        # 7 receipts
         settled = steps.run(
             "receipts", "回执", lambda: [_check_receipts(one, trust, checking) for one in authentic]
         )
-        # 7 subject
+        # 8 subject
         steps.run("subject", "归属与序号", lambda: _check_subject(about, authentic))
-        # 8 seal
+        # 9 seal
         steps.run("seal", "导出节点签封", lambda: _check_seal(file.seal, about, trust))
     except _EndedError as end:
         return Report(end.outcome, tuple(steps.taken))
-    return Report(Outcome.VALID, tuple(steps.taken), about, tuple(settled))
+    return Report(Outcome.VALID, tuple(steps.taken), about, tuple(settled), dated.stamped_ms)
 
 
 class _EndedError(Exception):
@@ -237,6 +257,8 @@ def _summary(result: object) -> str:
             return f"{len(result.directories)} directories, {len(result.messages)} messages"
         case About():
             return f"{result.subject} {result.subject_id}, exported by {result.node}"
+        case Dated():
+            return result.told
         case list():
             return f"{len(result)} messages checked"
         case _:
@@ -257,12 +279,19 @@ class _Authentic:
 
 
 def _authenticate(
-    held: MessageEvidence, rules: Rules, trust: TrustSet, about: About, checking: Checking
+    held: MessageEvidence,
+    rules: Rules,
+    trust: TrustSet,
+    said_by_file: tuple[About, Dated],
+    checking: Checking,
 ) -> _Authentic:
+    about, dated = said_by_file
     octets = held.envelope
     claimed = read_envelope(parse_canonical(octets, MAX_ENVELOPE_OCTETS), rules.schemas).header
     said = [(about.node, about.exported_ms), *_said(held.receipts, trust, checking)]
     elsewhere = [instant_ms for node, instant_ms in said if node != claimed.sender.node]
+    if dated.stamped_ms is not None:
+        elsewhere.append(dated.stamped_ms)
     seen_ms = min(elsewhere or [instant_ms for _, instant_ms in said])
     verified = verify_envelope(octets, rules, trust, seen_ms, live=not elsewhere, checking=checking)
     return _Authentic(held, verified)

@@ -8,9 +8,12 @@ this order and no other:
     ====  =========  ==================================================================
     1     about      canonical JSON: format, environment, subject, exporter, instant
     2     directory  a province's signed directory document; one or more
+    6     head       the exporting node's signed log head, at most one
+    7     stamp      a time stamp over it (RFC 3161), at most one
     3     envelope   one message; then, for this message:
     4     part       u8 n | part id | octets; none for a part that was erased
     5     receipt    the destination's, and the custody of forwarders
+    8     proof      leaf (41 octets) | u64 index | path (k x 32): a leaf of the head's log
     9     seal       key id (32 octets, raw) | signature (64 octets), and nothing after it
     ====  =========  ==================================================================
 
@@ -31,10 +34,17 @@ from typing import TYPE_CHECKING, Final
 from protocol.errors import RefusedError
 from protocol.identifiers import is_region, is_uuid7
 from protocol.instants import format_instant, parse_instant
-from protocol.limits import MAX_DOCUMENT_OCTETS, MAX_ENVELOPE_OCTETS, MIB
+from protocol.limits import (
+    HEAD_OCTETS,
+    MAX_DOCUMENT_OCTETS,
+    MAX_ENVELOPE_OCTETS,
+    MAX_STAMP_OCTETS,
+    MIB,
+)
 from protocol.reasons import Reason
 from protocol.receipt import MAX_RECEIPT_OCTETS
 from signing.keys import KeyUse, SigningRequest
+from signing.log import LEAF_OCTETS
 from signing.suites import Suite, digest
 
 if TYPE_CHECKING:
@@ -55,6 +65,10 @@ _MAX_PART_OCTETS: Final = 1024 * MIB
 _KEY_OCTETS: Final = 32
 _SEAL_OCTETS: Final = _KEY_OCTETS + 64
 _HEAD: Final = struct.Struct(">BI")
+_INDEX: Final = struct.Struct(">Q")
+_NODE_OCTETS: Final = 32
+MAX_PATH: Final = 63
+"""Hashes of one inclusion proof: a log has fewer than 2^63 leaves."""
 
 
 class Record(Enum):
@@ -65,6 +79,9 @@ class Record(Enum):
     ENVELOPE = (3, MAX_ENVELOPE_OCTETS)
     PART = (4, _MAX_PART_OCTETS)
     RECEIPT = (5, MAX_RECEIPT_OCTETS)
+    HEAD = (6, HEAD_OCTETS)
+    STAMP = (7, MAX_STAMP_OCTETS)
+    PROOF = (8, LEAF_OCTETS + 8 + MAX_PATH * 32)
     SEAL = (9, _SEAL_OCTETS)
 
     def __init__(self, number: int, largest: int) -> None:
@@ -78,10 +95,13 @@ _RECORDS: Final = {record.number: record for record in Record}
 _NEXT: Final = {
     None: (Record.ABOUT,),
     Record.ABOUT: (Record.DIRECTORY,),
-    Record.DIRECTORY: (Record.DIRECTORY, Record.ENVELOPE),
+    Record.DIRECTORY: (Record.DIRECTORY, Record.HEAD, Record.ENVELOPE),
+    Record.HEAD: (Record.STAMP, Record.ENVELOPE),
+    Record.STAMP: (Record.ENVELOPE,),
     Record.ENVELOPE: (Record.PART, Record.RECEIPT),
     Record.PART: (Record.PART, Record.RECEIPT),
-    Record.RECEIPT: (Record.RECEIPT, Record.ENVELOPE, Record.SEAL),
+    Record.RECEIPT: (Record.RECEIPT, Record.PROOF, Record.ENVELOPE, Record.SEAL),
+    Record.PROOF: (Record.PROOF, Record.ENVELOPE, Record.SEAL),
     Record.SEAL: (),
 }
 
@@ -106,11 +126,41 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class MessageEvidence:
-    """One message as held: its envelope, the parts not erased, the receipts given for it."""
+    """One message as held: its envelope, the parts not erased, the receipts given for it.
+
+    Attributes:
+        envelope: As signed.
+        parts: By id.
+        receipts: As signed.
+        proofs: That message and receipts stand in the log of the file's head; see `LeafProof`.
+    """
 
     envelope: bytes
     parts: Mapping[str, bytes]
     receipts: Sequence[bytes]
+    proofs: Sequence[LeafProof] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeafProof:
+    """A leaf of a log and how it leads to the root: 41 octets, its place, the path of RFC 9162."""
+
+    leaf: bytes
+    index: int
+    path: tuple[bytes, ...]
+
+    @property
+    def octets(self) -> bytes:
+        """As a record holds it."""
+        return self.leaf + _INDEX.pack(self.index) + b"".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvidence:
+    """What dates a file: the exporting node's signed head, and a time stamp over it if any."""
+
+    head: bytes
+    stamp: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +184,7 @@ class EvidenceFile:
     directories: tuple[bytes, ...]
     messages: tuple[MessageEvidence, ...]
     seal: Seal
+    log: LogEvidence | None = None
 
 
 def write_evidence(
@@ -141,6 +192,7 @@ def write_evidence(
     directories: Sequence[bytes],
     messages: Sequence[MessageEvidence],
     keys: KeyStore,
+    log: LogEvidence | None = None,
 ) -> bytes:
     """The file's octets, sealed with the exporting node's evidence key.
 
@@ -150,12 +202,16 @@ def write_evidence(
     """
     records = [_record(Record.ABOUT, write_about(about))]
     records += [_record(Record.DIRECTORY, octets) for octets in directories]
+    if log is not None:
+        records.append(_record(Record.HEAD, log.head))
+        records += [_record(Record.STAMP, log.stamp)] if log.stamp is not None else []
     for message in messages:
         records.append(_record(Record.ENVELOPE, message.envelope))
         for part_id, octets in message.parts.items():
             name = part_id.encode("ascii")
             records.append(_record(Record.PART, bytes([len(name)]) + name + octets))
         records += [_record(Record.RECEIPT, octets) for octets in message.receipts]
+        records += [_record(Record.PROOF, proof.octets) for proof in message.proofs]
     content = MAGIC + b"".join(records)
     key_id = keys.find(KeyUse.EVIDENCE, about.node)
     sealed = _sealed(content, keys.public(key_id).suite)
@@ -199,23 +255,34 @@ def take_apart(octets: bytes) -> EvidenceFile:
     if len(seal) != _SEAL_OCTETS:
         raise invalid(f"a seal of {len(seal)} octets")
     key_id = base64.urlsafe_b64encode(seal[:_KEY_OCTETS]).decode("ascii").rstrip("=")
-    messages: list[tuple[bytes, dict[str, bytes], list[bytes]]] = []
-    for place, record, body in records:
-        if record is Record.ENVELOPE:
-            messages.append((body, {}, []))
-        elif record is Record.PART:
-            name, part = _read_part(body, place)
-            if name in messages[-1][1]:
-                raise invalid(f"part {name} twice, at octet {place}")
-            messages[-1][1][name] = part
-        elif record is Record.RECEIPT:
-            messages[-1][2].append(body)
+    head = next((body for _, record, body in records if record is Record.HEAD), None)
+    stamp = next((body for _, record, body in records if record is Record.STAMP), None)
     return EvidenceFile(
         about=records[0][2],
         directories=tuple(body for _, record, body in records if record is Record.DIRECTORY),
-        messages=tuple(MessageEvidence(*message) for message in messages),
+        messages=tuple(_messages(records)),
         seal=Seal(key_id, seal[_KEY_OCTETS:], octets[:end]),
+        log=None if head is None else LogEvidence(head, stamp),
     )
+
+
+def _messages(records: Sequence[tuple[int, Record, bytes]]) -> Iterator[MessageEvidence]:
+    """Each envelope with what follows it."""
+    found: list[tuple[bytes, dict[str, bytes], list[bytes], list[LeafProof]]] = []
+    for place, record, body in records:
+        if record is Record.ENVELOPE:
+            found.append((body, {}, [], []))
+        elif record is Record.PART:
+            name, part = _read_part(body, place)
+            if name in found[-1][1]:
+                raise invalid(f"part {name} twice, at octet {place}")
+            found[-1][1][name] = part
+        elif record is Record.RECEIPT:
+            found[-1][2].append(body)
+        elif record is Record.PROOF:
+            found[-1][3].append(_read_proof(body, place))
+    for message in found:
+        yield MessageEvidence(*message)
 
 
 def _split(octets: bytes) -> Iterator[tuple[int, Record, bytes]]:
@@ -244,6 +311,15 @@ def _read_part(body: bytes, place: int) -> tuple[str, bytes]:
     if not length or len(name) != length or not name.isascii():
         raise invalid(f"name of the part at octet {place}")
     return name.decode("ascii"), body[1 + length :]
+
+
+def _read_proof(body: bytes, place: int) -> LeafProof:
+    leaf, rest = body[:LEAF_OCTETS], body[LEAF_OCTETS:]
+    index, path = rest[: _INDEX.size], rest[_INDEX.size :]
+    if len(index) != _INDEX.size or len(path) % _NODE_OCTETS:
+        raise invalid(f"length of the proof at octet {place}")
+    nodes = tuple(path[at : at + _NODE_OCTETS] for at in range(0, len(path), _NODE_OCTETS))
+    return LeafProof(leaf, _INDEX.unpack(index)[0], nodes)
 
 
 def read_about(octets: bytes) -> About:

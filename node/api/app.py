@@ -57,7 +57,7 @@ def make_app(engine: Engine, token: str) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=MAX_REQUEST_OCTETS)
     cases, inbox = CasesApi(engine), InboxApi(engine.context)
     messages, lookup = MessagesApi(engine), LookupApi(engine.context)
-    evidence, log = EvidenceApi(engine.context), LogApi(engine)
+    evidence, log = EvidenceApi(engine), LogApi(engine)
     uploads = UploadsApi(engine.context, engine.uploads)
     app.on_response_prepare.append(_mark)
     app.add_routes(

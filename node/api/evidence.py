@@ -12,24 +12,27 @@ from node.evidence import export_case, export_message
 from signing.evidence import MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from node.context import NodeContext
+    from node.engine import Engine
 
 
 class EvidenceApi:
     """Exports of what this node holds."""
 
-    def __init__(self, context: NodeContext) -> None:
-        self._context = context
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._context = engine.context
 
     async def case(self, request: web.Request) -> web.Response:
         """GET /v1/evidence/cases/{caseId}."""
         case_id = read_id(request, "caseId")
+        await self._engine.log.drain()  # what was settled a moment ago is proven too
         return _file(await export_case(self._context, case_id), case_id)
 
     async def message(self, request: web.Request) -> web.Response:
         """GET /v1/evidence/messages/{messageId}."""
         message_id = read_id(request, "messageId")
         owner = read_query(request, OwnerQuery).authority
+        await self._engine.log.drain()
         return _file(await export_message(self._context, message_id, owner), message_id)
 
 

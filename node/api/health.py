@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from node.api.writing import respond, written
-from node.log.reading import log_size, newest_head
+from node.log.reading import log_size, newest_head, stamped_head
 from node.log.witness import alarms, all_held
 from node.store.queries import PeerRow, queue_lengths
 
@@ -59,9 +59,20 @@ class HealthApi:
                 "directory": provinces,
                 "store": {"trouble": context.store.trouble},
                 "log": await self._log(),
+                "stamps": await self._stamps(),
                 "peers": peers,
             }
         )
+
+    async def _stamps(self) -> dict[str, object] | None:
+        """Time stamps: how old the newest stamped head is; None if none are asked for."""
+        if self._engine.stamper is None:
+            return None
+        newest = await self._context.store.read(stamped_head)
+        return {
+            "head": None if newest is None else written(newest.instant_ms),
+            "trouble": self._engine.stamper.trouble,
+        }
 
     async def _log(self) -> dict[str, object]:
         """The evidence log: how far it is, what is held of peers' logs, what contradicts itself."""

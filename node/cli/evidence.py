@@ -22,6 +22,7 @@ from protocol.bodies import KINDS, kind_named
 from protocol.instants import format_instant
 from protocol.receipt import ReceiptType
 from signing.evidence import Outcome
+from signing.stamps import read_roots
 
 if TYPE_CHECKING:
     from node.cli.local import Json, LocalNode
@@ -77,11 +78,19 @@ def verify(
     trust: Annotated[
         Path, typer.Option("--trust", help="信任锚，须来自文件之外 · the anchor, from elsewhere")
     ],
+    tsa: Annotated[
+        Path | None,
+        typer.Option(
+            "--tsa",
+            help="时间戳机构根证书（PEM）· roots of time-stamping authorities, from elsewhere",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """核验存证文件 · check an evidence file, step by step, offline."""
     kinds = frozenset(kind.name for kind in KINDS)
-    report = verify_file(read_octets(file), read_anchor(trust), schemas.compiled(), kinds)
+    roots = () if tsa is None else read_roots(read_octets(tsa))
+    report = verify_file(read_octets(file), read_anchor(trust), schemas.compiled(), kinds, roots)
     if as_json:
         write_json(_as_json(report))
     else:
@@ -144,6 +153,7 @@ def _as_json(report: Report) -> Json:
             "node": about.node,
             "exported": format_instant(about.exported_ms),
         },
+        "stamped": None if report.stamped_ms is None else format_instant(report.stamped_ms),
         "proven": [_proven(row) for row in report.proven],
     }
 

@@ -102,6 +102,20 @@ def newest_head(connection: Connection) -> HeadRow | None:
     return _NEWEST.first(connection)
 
 
+_STAMPED: Final = Query(
+    select(*columns(_head, HeadRow))
+    .where(_head.c.stamp.is_not(None))
+    .order_by(_head.c.incarnation.desc(), _head.c.size.desc())
+    .limit(1),
+    HeadRow,
+)
+
+
+def stamped_head(connection: Connection) -> HeadRow | None:
+    """The newest head with a time stamp; None if none has one."""
+    return _STAMPED.first(connection)
+
+
 _ALL_HEADS: Final = Query(
     select(*columns(_head, HeadRow)).order_by(_head.c.incarnation, _head.c.size), HeadRow
 )
