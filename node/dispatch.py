@@ -85,6 +85,7 @@ class Dispatcher:
         self._look_again = False
         self._call: asyncio.Event | None = None
         self._called_ms: int | None = None
+        self._rerouted_ms = 0
 
     @property
     def status(self) -> PeerRow:
@@ -171,12 +172,17 @@ class Dispatcher:
         node = self._context.federation.directory.node(self._peer)
         return self._peer == self._context.here or node is None or node.url is not None
 
+    def _reached(self) -> bool:
+        """Whether peers can call us."""
+        me = self._context.federation.directory.node(self._context.here)
+        return me is not None and me.url is not None
+
     # posting to a peer that can be dialled
 
     async def run(self) -> None:
         """Serve the peer until cancelled. Our own trouble is logged, waited out, tried again."""
         await self._health.read()
-        if self._called_ms is None and not self._dialled():
+        if self._called_ms is None and not self._dialled() and self._reached():
             self._called_ms = self._context.clock.now_ms()
         while True:
             try:
@@ -209,8 +215,8 @@ class Dispatcher:
     async def _when(self, now_ms: int) -> int | None:
         """When to try next. What a wrong clock once put beyond every timetable is due now."""
         if not self._dialled():
-            if not self._health.failing:
-                await self._away()
+            if not self._health.failing or now_ms >= self._rerouted_ms + _IDLE_MS:
+                await self._away(now_ms)
             return None
         if self._context.holds_back(self._peer):
             return None
@@ -221,10 +227,11 @@ class Dispatcher:
         retry_ms = self.status.retry_ms
         return now_ms if retry_ms > now_ms + PROBE.cap_ms else retry_ms
 
-    async def _away(self) -> None:
+    async def _away(self, now_ms: int) -> None:
         """It cannot be dialled and does not call: what has another way takes it."""
-        now_ms = self._context.clock.now_ms()
-        await self._health.failed("it cannot be dialled, and does not call", now_ms)
+        if not self._health.failing:
+            await self._health.failed("it cannot be dialled, and does not call", now_ms)
+        self._rerouted_ms = now_ms
         await self._errands.reroute()
 
     async def _sleep(self, duration_ms: int, woken: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ The rules, in one place (what happens to the errands themselves: `node.errands`)
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -169,16 +170,17 @@ class FerryLink:
     # in
 
     async def _take_files(self) -> None:
-        async for arrived in self._ferry.arrivals():
-            try:
-                answer = await self._take(self._peer, arrived.octets)
-            except UnavailableError:
-                self._ferry.let_go(arrived)
-                raise
-            await self._health.answered()
-            self._owed.append((answer, replace(arrived, octets=b"")))
-            if sum(len(answer) for answer, _ in self._owed) > MAX_POST_OCTETS // 2:
-                await self._write_files()
+        async with aclosing(self._ferry.arrivals()) as arrivals:
+            async for arrived in arrivals:
+                try:
+                    answer = await self._take(self._peer, arrived.octets)
+                except BaseException:
+                    self._ferry.let_go(arrived)
+                    raise
+                await self._health.answered()
+                self._owed.append((answer, replace(arrived, octets=b"")))
+                if sum(len(answer) for answer, _ in self._owed) > MAX_POST_OCTETS // 2:
+                    await self._write_files()
 
     async def _check_pulse(self) -> None:
         now_ms = self._context.clock.now_ms()

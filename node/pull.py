@@ -6,7 +6,8 @@ be held until something waits (PU-1, PU-2). What comes in an answer goes the way
 peer may be anybody who was let in.
 
 A call that fails is tried again on the timetable of probes. Something between the two may cut calls
-it thinks idle: whenever a call was cut while it was held, the next ones ask for less.
+it thinks idle: whenever a call was cut while it was held, the next ones ask for less, and only
+after some that were held to their end for more again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 WAIT_MS: Final = 25_000
 """How long a call asks to be held: most things between two nodes cut what is idle for 30 s."""
 _SHORTEST_WAIT_MS: Final = 5_000
+_HELD_TO_TRUST: Final = 8
 _log = structlog.get_logger()
 
 
@@ -59,6 +61,7 @@ class Puller:
         self._take = take
         self._wait_ms = WAIT_MS
         self._failures = 0
+        self._held = 0
         self._answers = b""
         self.trouble: str | None = None
 
@@ -79,7 +82,7 @@ class Puller:
             brought = await self._transport.post(self._peer, self._answers, wait_ms=self._wait_ms)
         except TongbanError as error:
             if clock.now_ms() - began_ms >= _SHORTEST_WAIT_MS:
-                self._wait_ms = max(_SHORTEST_WAIT_MS, self._wait_ms // 2)
+                self._wait_ms, self._held = max(_SHORTEST_WAIT_MS, self._wait_ms // 2), 0
             if not self._failures:
                 _log.warning("peer cannot be called", peer=self._peer, why=str(error))
             self.trouble = str(error)[:200]
@@ -87,8 +90,13 @@ class Puller:
             return
         self.trouble = None
         spoken = bool(self._answers or brought)
+        held = not brought and clock.now_ms() - began_ms >= self._wait_ms // 2
         self._answers = await self._take(self._peer, brought)
-        if spoken or clock.now_ms() - began_ms >= self._wait_ms // 2:
+        if held:
+            self._held += 1
+            if self._held == _HELD_TO_TRUST:
+                self._wait_ms, self._held = min(WAIT_MS, 2 * self._wait_ms), 0
+        if spoken or held:
             self._failures = 0
         else:
             # It does not hold calls, or not this one.

@@ -178,6 +178,8 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         stack.push_async_callback(local.stop)
         with _telling_address(config.local.host, config.local.port, "local"):
             await local.start(config.local.host, config.local.port)
+        if not (config.peers.url or config.ferry) and config.peers.pull == "never":
+            _log.warning("no peer can hand this node anything: no url, no pull, no ferry")
         if config.local.host not in _LOOPBACK:
             _log.warning("local API beyond this machine, without TLS", host=config.local.host)
         service = Service(config, token, engine, trust, listener, transport, work)

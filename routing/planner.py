@@ -11,7 +11,8 @@ passed. The rules:
     * at most `MAX_HOPS` hops, those behind it counted                                        RT-4
 
 Order: local, direct, own hub, hub to hub, then longer ones; hubs in the order their province lists
-them. Routes over nodes that are down come last; they do not vanish, for the news may be old.
+them. Routes whose next hop is down come last, and of the others those over more nodes that are:
+what a node knows for certain is its own links. None vanishes, for the news may be old.
 
 Source: design section 7.
 """
@@ -88,7 +89,13 @@ def plan(
         reason = Reason.PATH_TOO_LONG if found else Reason.NO_ROUTE
         raise UnavailableError(reason, f"from {here} to {to_node} after {len(path)} hops")
     # Sorting is stable: what is equal stays in the order the province lists its hubs.
-    routes.sort(key=lambda route: (len(down.intersection(route.nodes[1:])), route.hops))
+    routes.sort(
+        key=lambda route: (
+            route.next_hop in down,
+            len(down.intersection(route.nodes[1:])),
+            route.hops,
+        )
+    )
     return Plan(tuple(routes))
 
 

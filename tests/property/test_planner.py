@@ -114,7 +114,10 @@ def test_the_order_is_fixed_and_what_is_down_comes_last(
         return
     assert set(found.alternates) == set(calm.alternates)
     assert len(set(found.alternates)) == len(found.alternates)
-    hit = [len(down.intersection(route.nodes[1:])) for route in found.alternates]
+    hit = [
+        (route.next_hop in down, len(down.intersection(route.nodes[1:])))
+        for route in found.alternates
+    ]
     assert hit == sorted(hit)
     assert [route.hops for route in calm.alternates] == sorted(r.hops for r in calm.alternates)
 

@@ -127,6 +127,36 @@ def test_a_peer_that_does_not_hold_calls_is_not_hammered(tmp_path: Path) -> None
     play(tmp_path, scene)
 
 
+def test_a_line_that_cuts_what_is_idle_is_asked_for_less_and_later_for_more(
+    tmp_path: Path,
+) -> None:
+    async def scene(stage: Stage) -> None:
+        hub, node = pair(stage)
+        patient, waits = False, []
+
+        async def cutting(octets: bytes, wait_ms: int) -> bytes:
+            waits.append(wait_ms)
+            if patient:
+                return await call(hub.engine, XIANGYANG, octets, wait_ms)
+            try:
+                async with asyncio.timeout(10):
+                    return await call(hub.engine, XIANGYANG, octets, wait_ms)
+            except TimeoutError as error:
+                raise UnavailableError(Reason.PEER_UNREACHABLE, "cut") from error
+
+        node.called[HUB] = cutting
+        await hub.run()
+        await node.run()
+        await sleep(600)
+        # One call in nine tries its luck.
+        assert waits.count(6_250) > 6 * (len(waits) - waits.count(6_250))
+        patient = True
+        await sleep(600)
+        assert waits[-1] == WAIT_MS
+
+    play(tmp_path, scene)
+
+
 @pytest.mark.spec("PU-4", "EX-22")
 def test_an_answer_that_is_lost_is_handed_out_again_with_the_next_call(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
@@ -370,6 +400,26 @@ def test_who_calls_no_more_does_not_answer_and_what_has_another_way_takes_it(
         await sleep(1)
         assert direct.route == (WUHAN, EZHOU)
         assert (await far.row(direct.message, Role.IN)).path == WUHAN
+
+    play(tmp_path, scene)
+
+
+def test_two_nodes_neither_of_which_can_be_dialled_meet_at_their_hub_at_once(
+    tmp_path: Path,
+) -> None:
+    async def scene(stage: Stage) -> None:
+        dark = make_sample(WUHAN, EZHOU).federation
+        node, hub = stage.node(WUHAN, federation=dark), stage.node(HUB, federation=dark)
+        far = stage.node(EZHOU, federation=dark)
+        node.reaches(hub)
+        far.reaches(hub)
+        for one in (node, hub, far):
+            await one.run()
+        filed = await node.ping(EZHOU)
+        await sleep(2)
+        assert await node.standing(filed) == "received"
+        again = await node.ping(EZHOU)
+        assert again.route == (WUHAN, HUB, EZHOU)
 
     play(tmp_path, scene)
 

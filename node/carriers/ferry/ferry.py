@@ -35,7 +35,7 @@ from protocol.reasons import Reason
 from signing.ferry import Passage, VerifiedHead, sign_ferry_files, verify_ferry_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from node.carriers.ferry.folders import Folders, Found
     from node.context import NodeContext
@@ -201,7 +201,7 @@ class Ferry:
 
     # in
 
-    async def arrivals(self) -> AsyncIterator[Arrived]:
+    async def arrivals(self) -> AsyncGenerator[Arrived, None]:
         """The whole hand-overs that are there, in the order of their numbers.
 
         Raises:
