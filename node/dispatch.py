@@ -27,6 +27,7 @@ import structlog
 
 from node.errands import Errands, HandOver
 from node.health import Health
+from node.parts.flow import Flow
 from node.posts import require_looked_into
 from protocol.errors import TongbanError
 from protocol.frames import read_frames
@@ -80,6 +81,7 @@ class Dispatcher:
         self._transport = transport
         self._peer = peer
         self._errands = Errands(context, peer, wake, questions, heads)
+        self._errands.flow = self._flow = Flow(self._errands.pieces, self._post, self._answered)
         self._health = Health(context, peer, recovered)
         self._woken = asyncio.Event()
         self._look_again = False
@@ -184,6 +186,12 @@ class Dispatcher:
         await self._health.read()
         if self._called_ms is None and not self._dialled() and self._reached():
             self._called_ms = self._context.clock.now_ms()
+        try:
+            await self._rounds()
+        finally:
+            await self._flow.stop()
+
+    async def _rounds(self) -> None:
         while True:
             try:
                 await self._wait()
@@ -246,7 +254,8 @@ class Dispatcher:
 
     async def round(self) -> None:
         """All that is due, in posts; while one is answered, the next is on its way."""
-        if self._health.failing and not await self._probe():
+        probed = self._health.failing
+        if probed and not await self._probe():
             return
         handed = await self._errands.build()
         if not handed.octets and self._health.failing:
@@ -254,7 +263,9 @@ class Dispatcher:
         under_way: deque[tuple[HandOver, asyncio.Task[None]]] = deque()
         try:
             while handed.octets:
-                under_way.append((handed, asyncio.create_task(self._post(handed))))
+                under_way.append(
+                    (handed, asyncio.create_task(self._exchange(handed, probed=probed)))
+                )
                 if not handed.more:
                     break
                 if len(under_way) == POSTS_UNDER_WAY:
@@ -272,19 +283,32 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
 
-    async def _post(self, handed: HandOver) -> None:
+    async def _exchange(self, handed: HandOver, *, probed: bool) -> None:
         """One post and what its answer means."""
+        answer = await self._post(handed, probed=probed)
+        if answer is not None:
+            await self._answered(handed, answer)
+
+    async def _post(
+        self, handed: HandOver, sent: Callable[[], None] | None = None, *, probed: bool = False
+    ) -> Sequence[Frame] | None:
+        """The answer to a post; None if it came to nothing, which is then seen to."""
         began_ms = self._context.clock.now_ms()
         try:
-            answer = read_frames(await self._transport.post(self._peer, handed.octets))
+            answer = read_frames(await self._transport.post(self._peer, handed.octets, sent=sent))
             require_looked_into(answer, handed.octets)
         except TongbanError as error:
-            await self._post_failed(handed, error, began_ms)
-            return
+            await self._post_failed(handed, error, began_ms, probed=probed)
+            return None
+        return answer
+
+    async def _answered(self, handed: HandOver, answer: Sequence[Frame]) -> None:
+        """What an answer means for what was handed over."""
         self._errands.batch = MAX_POST_MESSAGES
         await self._health.answered()
         said = await self._errands.answered(handed.errands, answer)
         self._health.troubled(said.busy)
+        self._woken.set()
 
     async def _probe(self) -> bool:
         """An empty post: does the peer answer at all? Nothing of weight is sent before it does."""
@@ -296,10 +320,12 @@ class Dispatcher:
             return False
         return True
 
-    async def _post_failed(self, handed: HandOver, error: TongbanError, began_ms: int) -> None:
+    async def _post_failed(
+        self, handed: HandOver, error: TongbanError, began_ms: int, *, probed: bool
+    ) -> None:
         """Halve the next post; what fails alone waits alone."""
         self._errands.lost(handed)
-        if len(handed.errands) == 1 and self._health.failing:
+        if len(handed.errands) == 1 and probed:
             # The peer just answered a probe, and this alone it does not take.
             await self._errands.refused_alone(handed.errands[0])
         await self._failed(error, began_ms)

@@ -30,7 +30,7 @@ from protocol.errors import RefusedError
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from node.carriers.ferry import Ferry
     from node.context import NodeContext
@@ -208,7 +208,14 @@ class _WithLoopback:
         self._transport = transport
         self._engine = engine
 
-    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
+    async def post(
+        self,
+        peer: str,
+        octets: bytes,
+        *,
+        wait_ms: int | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> bytes:
         if peer == self._here:
             return await self._engine.exchange(peer, octets)
-        return await self._transport.post(peer, octets, wait_ms=wait_ms)
+        return await self._transport.post(peer, octets, wait_ms=wait_ms, sent=sent)

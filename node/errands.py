@@ -19,13 +19,14 @@ A hand-over is a post to the peer, an answer to its call, or a file (`node.dispa
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from node.next_try import PATIENCE, Later, NextTry
+from node.parts.flow import LEASE_MS, UNDER_WAY
 from node.parts.supply import RESERVED_FRAMES, RESERVED_OCTETS, Supply, Word
 from node.ports import Decision, Unit, Update
 from node.posts import build_post, goes_whole, sort_said, within_reason
@@ -39,6 +40,7 @@ from node.store.queries import (
     Role,
     due_errands,
     errands_about,
+    find_blobs,
     find_errand,
     find_message,
     find_parts,
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 
     from node.context import NodeContext
     from node.log.heads import HeadExchange
+    from node.parts.flow import Flow
     from node.ports import Row
     from node.posts import Hint, Said
     from node.questions import Questions
@@ -102,6 +105,7 @@ class Errands:
 
     Attributes:
         batch: That number: halved when a hand-over came to nothing.
+        flow: Where large parts go to, if the peer can be dialled; else they go with the messages.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class Errands:
         self._heads = heads
         self._supply = Supply(context)
         self._next = NextTry(context, peer, self._moved)
+        self.flow: Flow | None = None
         self.batch = MAX_POST_MESSAGES
 
     # what is handed over
@@ -164,8 +169,8 @@ class Errands:
             along += await self._heads.show(self._peer)
         others = write_frames(along)
         whole = [errand for errand in errands if goes_whole(errand, now_ms)]
-        heavy = await self._supply.wanting(whole)
-        apart = {id(one.errand) for one in heavy}
+        heavy = [one for one in whole if self._supply.wants_pieces(one.message.reference)]
+        apart = {id(errand) for errand in heavy}
         light = [errand for errand in errands if id(errand) not in apart]
         rows = [errand.message for errand in whole if id(errand) not in apart]
         parts = await self._context.store.read(lambda connection: find_parts(connection, rows))
@@ -176,9 +181,11 @@ class Errands:
         if heavy and light and not taken:
             # Small parts may be many: then the large ones wait for once.
             taken, small = build(room, len(along))
-        pieces = await self._supply.hand_over(heavy, room - len(small), now_ms, paced=paced)
-        for errand in pieces.stuck:
-            await self._next.put_off(errand, Later(Reason.STORE_UNAVAILABLE))
+        ahead = 0 if paced else self._context.parts.ahead
+        pieces = await self._supply.hand_over(
+            heavy, room - len(small), now_ms, paced=paced, ahead=ahead
+        )
+        await self._put_off(pieces.stuck)
         return HandOver(
             [*taken, *pieces.errands],
             b"".join((small, *pieces.octets, others)),
@@ -186,10 +193,30 @@ class Errands:
             more=not heavy and (more or len(taken) < len(light)),
         )
 
+    async def pieces(self, errands: Sequence[Errand]) -> HandOver:
+        """Pieces of what the peer wants of the first of these, for a post of their own."""
+        now_ms = self._context.clock.now_ms()
+        heavy = [
+            errand
+            for errand in errands
+            if goes_whole(errand, now_ms) and self._supply.wants_pieces(errand.message.reference)
+        ]
+        ahead = UNDER_WAY * self._context.parts.post
+        pieces = await self._supply.hand_over(heavy, MAX_POST_OCTETS, now_ms, ahead=ahead)
+        await self._put_off(pieces.stuck)
+        return HandOver(pieces.errands, b"".join(pieces.octets), pieces.unfinished)
+
+    async def _put_off(self, stuck: Iterable[Errand]) -> None:
+        """What cannot be read now goes by its timetable."""
+        for errand in stuck:
+            await self._next.put_off(errand, Later(Reason.STORE_UNAVAILABLE))
+
     def lost(self, handed: HandOver) -> None:
-        """A hand-over came to nothing: the next one is smaller."""
+        """A hand-over came to nothing: the next one is smaller, and nothing flows."""
         self.batch = max(1, len(handed.errands) // 2)
         self._supply.lost()
+        if self.flow is not None:
+            self.flow.clear()
 
     async def _due(
         self, room: int = MAX_POST_OCTETS, beside: Collection[Errand] = ()
@@ -357,11 +384,16 @@ class Errands:
                 await self._next.put_off(errand, Later(None))
             return
         receipts = said.receipts_for(errand.message)
+        if self.flow is not None and errand.message.reference not in said.wanted:
+            self.flow.let_go(errand.message.reference)
         if receipts:
             await self._settle(errand, receipts)
             return
         wanted = said.wanted.get(errand.message.reference)
-        later = self._read_wanted(errand, wanted) if wanted else self._next.after(errand, hint)
+        if wanted:
+            later = await self._read_wanted(errand, wanted, self.flow if synchronous else None)
+        else:
+            later = self._next.after(errand, hint)
         if later is not None:
             await self._next.put_off(errand, later)
 
@@ -392,23 +424,28 @@ class Errands:
             )
         return effects
 
-    def _read_wanted(self, errand: Errand, wanted: Sequence[WantedFrame]) -> Later | None:
-        """It has not got the message, or not all of it; None if the rest is on its way (UP-8)."""
+    async def _read_wanted(
+        self, errand: Errand, wanted: Sequence[WantedFrame], flow: Flow | None
+    ) -> Later | None:
+        """It has not got the message, or not all of it; None if nothing changes (UP-8)."""
         # Whatever a forwarder said before.
-        expired = errand.message.expires_ms <= self._context.clock.now_ms()
-        standing = Standing.IN_DOUBT if expired else Standing.QUEUED
-        word = self._supply.note(errand.message.reference, wanted)
+        row, now_ms = errand.message, self._context.clock.now_ms()
+        standing = Standing.IN_DOUBT if row.expires_ms <= now_ms else Standing.QUEUED
+        blobs = await self._context.store.read(lambda connection: find_blobs(connection, [row]))
+        others = None if flow is None else flow.others(row.reference)
+        word = self._supply.note(row.reference, wanted, blobs.get(row.name, {}), others=others)
+        later = Later(Reason.PART_MISSING, standing=standing, anew=word is not Word.SAME)
+        first = row.standing != standing
+        if flow is not None:
+            pieces = self._supply.wants_pieces(row.reference)
+            if pieces and not first and word is not Word.SAME:
+                leased = flow.take(errand, now_ms, more=word is Word.MORE)
+                return replace(later, after_ms=LEASE_MS) if leased else None
+            flow.let_go(row.reference)
         if word is Word.UNDER_WAY:
             return None
-        more = word is Word.MORE
-        first = errand.message.standing != standing
-        return Later(
-            Reason.PART_MISSING,
-            standing=standing,
-            at_once=first or more,
-            anew=more,
-            falls=self._supply.falls(errand.message.reference),
-        )
+        at_once = first or word is Word.MORE
+        return replace(later, at_once=at_once, falls=self._supply.falls(row.reference))
 
     async def _receipt_passed(self, errand: Errand, hint: Hint | None) -> None:
         """Upstream has the receipt, unless it says it is busy with it."""

@@ -65,7 +65,14 @@ class StampAuthority(Protocol):
 class Transport(Protocol):
     """One post to a peer and its answer."""
 
-    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
+    async def post(
+        self,
+        peer: str,
+        octets: bytes,
+        *,
+        wait_ms: int | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> bytes:
         """Deliver frames to the peer with this node id; the frames it answers.
 
         Args:
@@ -73,6 +80,8 @@ class Transport(Protocol):
             octets: The frames.
             wait_ms: Ask for what waits there, and to be held until something does, for so long; or
                 None.
+            sent: Called when nothing of the post is left here to send: what is posted from then on
+                arrives after it.
 
         Raises:
             UnavailableError: PEER_UNREACHABLE. Whether the peer took the frames is then unknown.

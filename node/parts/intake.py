@@ -1,8 +1,9 @@
 """The receiving half: pieces go to disk where they fit, and what is missing is wanted.
 
 A piece counts if its part was asked for and it begins exactly where the octets on disk end. One
-that begins elsewhere is passed over: it was sent twice, or one before it was lost, and the answer
-says where to go on. One that lies outside its part is refused with all of its post's pieces.
+that begins earlier is passed over. One that begins later has overtaken another: it is kept in
+memory for a while, as far as there is room, and counts when the disk has come so far; the answer
+says where that is, whatever is kept. A piece outside its part is refused with its whole post.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -117,6 +119,7 @@ class Intake:
         """Take them for this node."""
         self._context = context
         self._turns: Turns[MessageReference] = Turns()
+        self._early = Early(context.parts.early)
 
     def alone(self, reference: MessageReference) -> AbstractAsyncContextManager[None]:
         """While the block runs, nobody else touches the files of this message."""
@@ -189,7 +192,9 @@ class Intake:
         held = await blobs.held(name)
         if held.sealed:
             return part.size
-        fitting, octets = _continuing(pieces, held.octets)
+        for piece in pieces:
+            self._early.put(name, piece.offset, piece.octets)
+        fitting, octets = self._early.take(name, held.octets)
         if fitting:
             await blobs.append(name, held.octets, fitting, verified.suite)
             if now_ms >= row.touched_ms + _TOUCH_MS:
@@ -198,10 +203,12 @@ class Intake:
             return octets
         if hmac.compare_digest(await blobs.digest(name, verified.suite), part.digest):
             await blobs.seal(name)
+            self._early.drop(name)
             return part.size
         # Whoever carried it may have damaged it, so nobody is refused for it (UP-6).
         _log.warning("part came whole and is not it", message=row.message_id, part=part.part_id)
         await self._note(row, {"touched_ms": now_ms, "mismatches": row.mismatches + 1})
+        self._early.drop(name)
         await blobs.delete(name)
         return 0
 
@@ -214,6 +221,7 @@ class Intake:
     async def drop(self, names: Sequence[str]) -> None:
         """These blobs are nobody's any more. What fails to go is swept at the next start."""
         for name in names:
+            self._early.drop(name)
             try:
                 await self._context.blobs.delete(name)
             except UnavailableError as trouble:
@@ -228,14 +236,44 @@ def _check_pieces(parts: Mapping[str, Part], pieces: Mapping[str, Sequence[PartF
                 raise UnavailableError(Reason.PART_UNEXPECTED, detail)
 
 
-def _continuing(pieces: Sequence[PartFrame], offset: int) -> tuple[list[bytes], int]:
-    """The pieces that follow one another from this offset on, and where they end."""
-    fitting: list[bytes] = []
-    for piece in pieces:
-        if piece.offset == offset:
-            fitting.append(piece.octets)
-            offset += len(piece.octets)
-    return fitting, offset
+class Early:
+    """Pieces that came before those in front of them. Memory only, so nothing is said of them."""
+
+    def __init__(self, room: int) -> None:
+        """None yet; so many octets at most."""
+        self._room = room
+        self._octets = 0
+        self._held: OrderedDict[str, dict[int, bytes]] = OrderedDict()
+
+    def put(self, name: str, offset: int, octets: bytes) -> None:
+        """A piece of this blob."""
+        pieces = self._held.setdefault(name, {})
+        self._octets += len(octets) - len(pieces.get(offset, b""))
+        pieces[offset] = octets
+
+    def take(self, name: str, offset: int) -> tuple[list[bytes], int]:
+        """The pieces that follow one another from here on, and where they end.
+
+        What is left, and begins later, is kept as far as there is room: others' goes first.
+        """
+        pieces = self._held.pop(name, {})
+        self._octets -= sum(map(len, pieces.values()))
+        fitting: list[bytes] = []
+        while (piece := pieces.get(offset)) is not None:
+            fitting.append(piece)
+            offset += len(piece)
+        later = {place: octets for place, octets in pieces.items() if place > offset}
+        coming = sum(map(len, later.values()))
+        while later and self._octets + coming > self._room and self._held:
+            self.drop(next(iter(self._held)))
+        if later and self._octets + coming <= self._room:
+            self._held[name] = later
+            self._octets += coming
+        return fitting, offset
+
+    def drop(self, name: str) -> None:
+        """Nothing of this blob is needed any more."""
+        self._octets -= sum(map(len, self._held.pop(name, {}).values()))
 
 
 def opening(

@@ -36,6 +36,7 @@ class PartLimits:
         peer_parts: Parts one peer may have under way.
         peer_octets: Their octets.
         octets: Those of all peers.
+        early: Octets in memory that have overtaken others, of all transfers together.
         mismatches: How often a part may come whole and wrong until it has to wait.
         rest_ms: For how long.
         idle_ms: Until a transfer or an upload that does not grow is dropped.
@@ -49,11 +50,12 @@ class PartLimits:
     part: int = MAX_PART_OCTETS
     large: int = MAX_LARGE_OCTETS
     piece: int = MAX_PIECE_OCTETS
-    post: int = MAX_POST_OCTETS - MIB
+    post: int = MAX_POST_OCTETS // 2
     ahead: int = 64 * MIB
     peer_parts: int = 256
     peer_octets: int = 16 * GIB
     octets: int = 64 * GIB
+    early: int = 16 * MIB
     mismatches: int = 3
     rest_ms: int = 10 * 60 * 1000
     idle_ms: int = 24 * _HOUR_MS

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from node.posts import post_with_pieces
-from node.store.queries import Errand, StoredBlob, find_blobs, find_parts
+from node.store.queries import find_parts
 from protocol.errors import UnavailableError
 from protocol.frames import PartFrame
 from protocol.limits import KIB, MIB
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from node.context import NodeContext
+    from node.store.queries import Errand, StoredBlob
     from protocol.envelope import MessageReference
     from protocol.frames import WantedFrame
 
@@ -65,10 +66,13 @@ class _Wish:
     """What a peer wants of one message.
 
     Attributes:
-        wanted: Part ids and where to go on, as it last said.
+        blobs: The message's large parts.
+        wanted: Those it wants, and where to go on, as it last said.
+        small: It wants a small part: nothing but the whole message helps.
         furthest: Where it has been with each; infinite for one it wants no more.
         falls: How often it wanted again what it had.
-        sizes: Of the message's large parts, once they were looked up.
+        credit: It has moved on since it last had something again at once.
+        doubt: What it said last, if that was less than it said before.
         front: Where the next piece of each begins: beyond `wanted` by what is under way.
         sent: Octets handed over since it last said anything.
         ahead: How many may be under way; 0 where each hand-over is answered before the next.
@@ -76,48 +80,50 @@ class _Wish:
         complete: Whether the front has reached the ends of all parts.
     """
 
-    wanted: dict[str, int]
-    furthest: dict[str, float]
+    blobs: Mapping[str, StoredBlob]
+    wanted: dict[str, int] = field(default_factory=dict)
+    small: bool = False
+    furthest: dict[str, float] = field(default_factory=dict)
     falls: int = 0
-    sizes: dict[str, int] | None = None
+    credit: bool = False
+    doubt: dict[str, int] | None = None
     front: dict[str, int] = field(default_factory=dict)
     sent: int = 0
     ahead: int = 0
     flowing: bool = False
     complete: bool = False
 
-    def look_up(self, blobs: Mapping[str, StoredBlob]) -> bool:
-        """Hold what is wanted against what there is; whether pieces are wanted, and no small part.
-
-        What is no octet of a large part was never wanted.
-        """
-        self.sizes = {name: blob.size for name, blob in blobs.items()}
-        small = self.wanted.keys() - self.sizes.keys()
-        self.wanted = self._possible(self.wanted)
-        self.furthest = {name: self.furthest[name] for name in self.wanted}
-        return bool(self.wanted) and not small
-
-    def _possible(self, wanted: Mapping[str, int]) -> dict[str, int]:
-        sizes = self.sizes
-        return {
+    def hear(self, said: Mapping[str, int], piece: int, others: bool | None) -> Word:  # noqa: FBT001
+        """What the peer's next word means. What is no octet of a part was never wanted."""
+        blobs = self.blobs
+        wanted = {
             name: place
-            for name, place in wanted.items()
-            if sizes is None or place < sizes.get(name, math.inf)
+            for name, place in said.items()
+            if name in blobs and place < blobs[name].size
         }
-
-    def hear(self, said: Mapping[str, int], piece: int) -> Word:
-        """What the peer's next word means."""
-        wanted = self._possible(said)
+        self.small = bool(said.keys() - blobs.keys())
         reached = {name: wanted.get(name, math.inf) for name in self.furthest}
-        fell = any(reached[name] < furthest for name, furthest in self.furthest.items())
         gained = sum(
-            reached[name] - furthest
-            for name, furthest in self.furthest.items()
-            if reached[name] > furthest
+            reached[name] - before
+            for name, before in self.furthest.items()
+            if reached[name] > before
         )
-        self.falls += fell
+        fell = any(reached[name] < before for name, before in self.furthest.items())
         moved = not fell and 0 < gained >= min(piece, self.sent)
+        if not moved and self.ahead:
+            if others is None:
+                # It may be older than what was said before; when nothing else comes, it counts.
+                self.doubt = wanted
+            if others is None or others:
+                return Word.UNDER_WAY
+            if self.credit:
+                # What overtook something on its way was passed over: it goes again, once.
+                self.credit = self.flowing = False
+                return Word.MORE
+        self.doubt = None
+        self.falls += fell
         self.furthest = wanted | reached
+        self.credit = moved
         self.flowing = moved and self.ahead > 0 and wanted.keys() <= self.front.keys()
         self.complete = self.complete and self.flowing
         self.front = {name: max(place, self.front.get(name, 0)) for name, place in wanted.items()}
@@ -126,18 +132,13 @@ class _Wish:
             return Word.SAME
         return Word.UNDER_WAY if self.complete else Word.MORE
 
-
-@dataclass(frozen=True, slots=True)
-class Heavy:
-    """An errand of whose message pieces are wanted, and its large parts."""
-
-    errand: Errand
-    blobs: Mapping[str, StoredBlob]
-
-    @property
-    def reference(self) -> MessageReference:
-        """What names the message."""
-        return self.errand.message.reference
+    def go_back(self) -> None:
+        """What was under way is lost, or was never to come: begin where the peer says it is."""
+        if self.doubt is not None:
+            self.falls += 1
+            self.wanted, self.doubt = self.doubt, None
+            self.furthest = {name: float(place) for name, place in self.wanted.items()}
+        self.front = dict(self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +186,37 @@ class Supply:
 
     # what the peer says
 
-    def note(self, reference: MessageReference, frames: Iterable[WantedFrame]) -> Word:
-        """Remember what is wanted of a message, and what that means."""
-        wanted = {frame.part_id: frame.offset for frame in frames}
+    def note(
+        self,
+        reference: MessageReference,
+        frames: Iterable[WantedFrame],
+        blobs: Mapping[str, StoredBlob],
+        *,
+        others: bool | None = None,
+    ) -> Word:
+        """Remember what is wanted of a message, and what that means.
+
+        Args:
+            reference: The message.
+            frames: All that the peer wants of it.
+            blobs: Its large parts.
+            others: Pieces are on their way to it that were handed over later than those it speaks
+                of; None if that is not known.
+        """
+        said = {frame.part_id: frame.offset for frame in frames}
         wish = self._wishes.get(reference)
         if wish is not None:
-            return wish.hear(wanted, self._limits.piece)
-        self._wishes[reference] = _Wish(wanted, dict(wanted))
+            return wish.hear(said, self._limits.piece, others)
+        wish = self._wishes[reference] = _Wish(blobs)
         while len(self._wishes) > _WISHES:
             self._wishes.popitem(last=False)
+        wish.hear(said, self._limits.piece, others)
         return Word.MORE
+
+    def wants_pieces(self, reference: MessageReference) -> bool:
+        """Whether pieces of the message are wanted, and nothing else of it."""
+        wish = self._wishes.get(reference)
+        return wish is not None and bool(wish.wanted) and not wish.small
 
     def falls(self, reference: MessageReference) -> int:
         """How often the peer wanted again what it had of a message."""
@@ -224,43 +246,42 @@ class Supply:
 
     # what is handed over
 
-    async def wanting(self, errands: Sequence[Errand]) -> list[Heavy]:
-        """Those of the errands of which the peer wants pieces, and nothing else."""
-        known = [errand for errand in errands if errand.message.reference in self._wishes]
-        if not known:
-            return []
-        rows = [errand.message for errand in known]
-        held = await self._context.store.read(lambda connection: find_blobs(connection, rows))
-        found = [Heavy(errand, held.get(errand.message.name, {})) for errand in known]
-        return [heavy for heavy in found if self._wishes[heavy.reference].look_up(heavy.blobs)]
-
     async def hand_over(
-        self, wanting: Sequence[Heavy], room: int, now_ms: int, *, paced: bool
+        self,
+        heavy: Sequence[Errand],
+        room: int,
+        now_ms: int,
+        *,
+        paced: bool = True,
+        ahead: int = 0,
     ) -> Pieces:
         """Pieces for the first of these, in equal shares.
 
         Args:
-            wanting: From `wanting`.
+            heavy: Errands of whose messages pieces are wanted.
             room: Octets of the hand-over that are left.
             now_ms: The present.
             paced: Others wait for the line behind the carrier.
+            ahead: Octets of each message that may be under way; 0 where each hand-over is answered
+                before the next.
         """
         pieces, room = Pieces(), room - ENVELOPES_OCTETS
         space = min(room, self._room if paced else self._limits.post)
-        if not wanting or space <= 0:
+        if not heavy or space <= 0:
             return pieces
         self._handed_ms = now_ms if paced else None
-        count = max(1, min(len(wanting), space // self._limits.piece))
+        count = max(1, min(len(heavy), space // self._limits.piece))
         loaded: list[tuple[Errand, Load]] = []
-        for heavy in wanting[:count]:
+        for errand in heavy[:count]:
+            reference = errand.message.reference
             try:
-                load = await self._load(heavy, space // count, 0 if paced else self._limits.ahead)
+                load = await self._load(reference, space // count, ahead)
             except UnavailableError as trouble:
-                message = heavy.reference.message_id
+                message = reference.message_id
                 _log.error("large parts cannot be read", message=message, why=trouble.detail)
-                pieces.stuck.append(heavy.errand)
+                pieces.stuck.append(errand)
                 continue
-            loaded.append((heavy.errand, load))
+            loaded.append((errand, load))
             room -= sum(len(piece.octets) for piece in load.pieces)
         rows = [errand.message for errand, load in loaded if load.last]
         small = await self._context.store.read(lambda connection: find_parts(connection, rows))
@@ -273,13 +294,12 @@ class Supply:
                 pieces.unfinished.append(errand)
         return pieces
 
-    async def _load(self, heavy: Heavy, share: int, ahead: int) -> Load:
+    async def _load(self, reference: MessageReference, share: int, ahead: int) -> Load:
         """So many octets of pieces of one message, with so many under way at most."""
-        reference, blobs = heavy.reference, heavy.blobs
         wish = self._wishes[reference]
-        wanted = wish.wanted
         if not wish.flowing or wish.complete:
-            wish.front = dict(wanted)
+            wish.go_back()
+        wanted, blobs = wish.wanted, wish.blobs
         under_way = sum(wish.front[name] - start for name, start in wanted.items())
         if ahead:
             share = min(share, max(1, ahead - under_way))

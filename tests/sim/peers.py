@@ -137,12 +137,21 @@ class DrivenNode:
         self.engine = Engine(self.context, self, pull=pull, ferries=ferries)
         self._task: asyncio.Future[None] | None = None
 
-    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
+    async def post(
+        self,
+        peer: str,
+        octets: bytes,
+        *,
+        wait_ms: int | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> bytes:
         """As HTTPS posts: nothing over the limit, and silence is an error."""
         if len(octets) > MAX_POST_OCTETS:
             message = f"a post of {len(octets)} octets"
             raise LocalUseError(message)
         self.posts.append(Post(now_ms(), peer, octets, wait_ms))
+        if sent is not None:
+            sent()
         await asyncio.sleep(_LATENCY_S)
         if wait_ms is not None:
             return await self.called.get(peer, unheld)(octets, wait_ms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from asyncio import sleep
+from asyncio import Lock, sleep
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -133,16 +133,20 @@ def test_a_small_message_does_not_wait_for_a_large_neighbour(tmp_path: Path) -> 
     """On a slow line the large one takes minutes; each of the small ones a second or two."""
 
     async def scene(stage: Stage) -> None:
-        near, far = standing_at(stage, WUHAN, EZHOU)
+        bounds = {"peer_octets": 10**6, "octets": 10**6}
+        near, far = standing_at(stage, WUHAN, EZHOU, **bounds)
+        line = Lock()
 
         async def slow_line(octets: bytes) -> bytes:
-            await sleep(len(octets) / (4 * KIB))
+            async with line:
+                await sleep(len(octets) / (4 * KIB))
             return await far.engine.exchange(WUHAN, octets)
 
         near.peers[EZHOU] = slow_line
         await near.run()
-        large = [await send(near, EZHOU, key=number, film=scan(60 * KIB)) for number in range(2)]
-        for _ in range(5):
+        large = [await send(near, EZHOU, key=number, film=scan(45 * KIB)) for number in range(2)]
+        large.append(await send(near, EZHOU, key=3, film=scan(64 * KIB)))
+        for _ in range(4):
             await sleep(5)
             assert await seconds_until_received(near, await near.ping(EZHOU)) < 5
         assert {await near.standing(one) for one in large} == {"queued"}

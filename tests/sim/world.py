@@ -104,7 +104,16 @@ class SimTransport:
         self._here = here
         self._network = network
 
-    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
+    async def post(
+        self,
+        peer: str,
+        octets: bytes,
+        *,
+        wait_ms: int | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> bytes:
+        if sent is not None:
+            sent()
         return await self._network.post(self._here, peer, octets, wait_ms)
 
 

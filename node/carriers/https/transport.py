@@ -33,7 +33,7 @@ from protocol.limits import MAX_POST_OCTETS
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import SimpleNamespace
 
     from node.tls import TlsIdentity
@@ -94,7 +94,14 @@ class HttpsTransport:
         self._limits = limits or TransportLimits()
         self._links: dict[str, _Link] = {}
 
-    async def post(self, peer: str, octets: bytes, *, wait_ms: int | None = None) -> bytes:
+    async def post(
+        self,
+        peer: str,
+        octets: bytes,
+        *,
+        wait_ms: int | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> bytes:
         """Deliver frames to the peer with this node id; the frames it answers.
 
         Args:
@@ -102,6 +109,7 @@ class HttpsTransport:
             octets: The frames.
             wait_ms: Ask for what waits there (`Prefer: wait`, RFC 7240), and bear so much more
                 silence.
+            sent: Called when the last of the octets was taken to be sent.
 
         Raises:
             UnavailableError: PEER_UNREACHABLE; the detail says what happened. Whether the peer took
@@ -120,7 +128,7 @@ class HttpsTransport:
             raise _unreachable(f"node {peer}: {error}") from error
         self._links[peer] = link
         try:
-            return await link.post(octets, wait_ms)
+            return await link.post(octets, wait_ms, sent)
         except UnavailableError as error:
             raise _unreachable(f"node {peer} at {endpoint.url}: {error.detail}") from error
 
@@ -186,7 +194,9 @@ class _Link:
             trace_configs=[trace],
         )
 
-    async def post(self, octets: bytes, wait_ms: int | None) -> bytes:
+    async def post(
+        self, octets: bytes, wait_ms: int | None, sent: Callable[[], None] | None
+    ) -> bytes:
         """Post, at once over another connection if a kept one is dead."""
         again = AsyncRetrying(
             retry=retry_if_exception_type(_DeadConnectionError),
@@ -197,7 +207,7 @@ class _Link:
         self._posts += 1
         try:
             async with asyncio.timeout(total_ms / MS_PER_S):
-                return await again(self._attempt, octets, wait_ms)
+                return await again(self._attempt, octets, wait_ms, sent)
         except TimeoutError as error:
             raise _unreachable(f"no whole answer within {total_ms} ms") from error
         finally:
@@ -215,12 +225,14 @@ class _Link:
         connect_s = self._limits.connect_ms / MS_PER_S
         return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=silence_ms / MS_PER_S)
 
-    async def _attempt(self, octets: bytes, wait_ms: int | None) -> bytes:
+    async def _attempt(
+        self, octets: bytes, wait_ms: int | None, sent: Callable[[], None] | None
+    ) -> bytes:
         attempt = _Attempt(silence_ms=self._limits.silence_ms + (wait_ms or 0))
         try:
             async with self._session.post(
                 self._url,
-                data=io.BytesIO(octets),
+                data=io.BytesIO(octets) if sent is None else _Told(octets, sent),
                 ssl=self._context,
                 allow_redirects=False,
                 headers={} if wait_ms is None else {PREFER: f"wait={wait_ms // MS_PER_S}"},
@@ -260,6 +272,21 @@ class _Link:
             case _:
                 what = "the connection was lost before an answer"
         return what
+
+
+class _Told(io.BytesIO):
+    """Octets that tell when the last of them was read."""
+
+    def __init__(self, octets: bytes, told: Callable[[], None]) -> None:
+        super().__init__(octets)
+        self._octets = len(octets)
+        self._told = told
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        if self.tell() == self._octets:
+            self._told()
+        return piece
 
 
 async def _frames(response: aiohttp.ClientResponse) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from node.parts.intake import Early
 from node.store.queries import Role, queue_lengths
 from protocol.frames import BusyFrame, NotHereFrame, PartFrame, write_frames
 from protocol.limits import MAX_POST_FRAMES
@@ -86,29 +87,56 @@ def test_the_last_pieces_may_come_with_the_small_parts(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("UP-3")
 @pytest.mark.spec("UP-4")
-def test_what_does_not_begin_where_the_disk_ends_is_passed_over(tmp_path: Path) -> None:
+def test_what_was_said_before_is_passed_over_and_what_is_early_waits_its_turn(
+    tmp_path: Path,
+) -> None:
     async def scene(stage: Stage) -> None:
         node = taking(stage)
-        signed = message(WUHAN, EZHOU, film=scan(6 * KIB))
+        signed = message(WUHAN, EZHOU, film=scan(9 * KIB))
         await node.engine.exchange(WUHAN, presented(signed))
 
         async def offer(*offsets: int) -> dict[str, int]:
             frames = [piece(signed, "film", offset) for offset in offsets]
             return wanted(await node.engine.exchange(WUHAN, carrying(signed, *frames)))
 
+        # What is early is not on disk, so the answer does not count it.
         assert await offer(KIB) == {"film": 0}
-        assert await offer(0, 2 * KIB) == {"film": KIB}
-        assert await offer(0) == {"film": KIB}
-        assert await offer(2 * KIB, KIB, 2 * KIB) == {"film": 3 * KIB}
-        # One that overlaps what is there is one of those.
-        across = carrying(signed, piece(signed, "film", 2 * KIB + 512))
-        assert wanted(await node.engine.exchange(WUHAN, across)) == {"film": 3 * KIB}
-        whole = last(signed, *pieces(signed, "film", 3 * KIB, 6 * KIB))
+        assert await offer(3 * KIB) == {"film": 0}
+        assert node.disk.octets == 0
+        assert await offer(0) == {"film": 2 * KIB}
+        assert await offer(0, KIB) == {"film": 2 * KIB}
+        assert await offer(2 * KIB) == {"film": 4 * KIB}
+        assert await offer(6 * KIB, 5 * KIB, 4 * KIB) == {"film": 7 * KIB}
+        # One that overlaps what is there is neither.
+        across = carrying(signed, piece(signed, "film", 6 * KIB + 512))
+        assert wanted(await node.engine.exchange(WUHAN, across)) == {"film": 7 * KIB}
+        whole = last(signed, *pieces(signed, "film", 7 * KIB, 9 * KIB))
         assert receipt_in(await node.engine.exchange(WUHAN, whole)).type is ReceiptType.RECEIVED
         assert await stored(node, signed.reference) == {"film": signed.parts["film"]}
 
     play(tmp_path, scene)
+
+
+def test_what_is_early_takes_so_much_memory_and_no_more() -> None:
+    early = Early(10)
+    early.put("a", 5, b"12345")
+    assert early.take("a", 0) == ([], 0)
+    early.put("b", 7, b"1234567")
+    assert early.take("b", 0) == ([], 0)  # and the other's had to go
+    assert early.take("a", 5) == ([], 5)
+    early.put("c", 1, b"12345678901")
+    assert early.take("c", 0) == ([], 0)
+    assert early.take("c", 1) == ([], 1)
+    early.put("d", 3, b"345")
+    early.put("d", 0, b"012")
+    assert early.take("d", 0) == ([b"012", b"345"], 6)
+    early.put("e", 1, b"1")
+    assert early.take("e", 0) == ([], 0)
+    early.drop("e")
+    assert early.take("e", 1) == ([], 1)
+    assert early._octets == 0
 
 
 @pytest.mark.spec("UP-5")
