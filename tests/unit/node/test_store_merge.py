@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,14 +10,11 @@ from hypothesis import strategies as st
 from node.ports import Delete, Insert, Row, Update, Upsert
 from node.store import schema
 from node.store.merge import first_group, merge
-from node.store.stores import InlineStore
 from protocol.errors import LocalUseError
-from tests.store_kit import answer, engine_at, gone, peer, unit
+from tests.store_kit import answer, peer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-NODES = "abc"
 
 
 @dataclass(frozen=True)
@@ -88,54 +82,11 @@ def test_a_row_that_does_not_fit_its_table_is_named(row: Row, message: str) -> N
             merge([row])
 
 
-@st.composite
-def possible_rows(draw: st.DrawFn) -> list[list[Row]]:
-    """Units of rows that can be written one after the other, on few keys."""
-    there: set[str] = set()
-    units: list[list[Row]] = []
-    for _ in range(draw(st.integers(1, 4))):
-        rows: list[Row] = []
-        for _ in range(draw(st.integers(0, 6))):
-            node, number = draw(st.sampled_from(NODES)), draw(st.integers(0, 9))
-            some: list[dict[str, object]] = [{"heard_ms": number}, {"trouble": str(number)}, {}]
-            values = draw(st.sampled_from(some))
-            now = draw(st.sampled_from(["change", "upsert", "delete"]))
-            key = {"node": node}
-            if now == "delete":
-                rows.append(gone(node))
-                there.discard(node)
-                continue
-            if now == "upsert":
-                rows.append(Upsert(schema.peer, dict(peer(node, failures=number, **values).values)))
-            elif node in there:
-                rows.append(Update(schema.peer, key, {"failures": number, **values}))
-            else:
-                rows.append(peer(node, failures=number, **values))
-            there.add(node)
-        units.append(rows)
-    return units
-
-
-def test_merged_rows_leave_what_single_rows_leave() -> None:
-    """Real SQL on both sides: all rows in one transaction, and one transaction per row."""
-    with tempfile.TemporaryDirectory() as directory:
-        engine = engine_at(Path(directory) / "state.sqlite", durable=False)
-        store = InlineStore(engine)
-
-        def outcome(units: Sequence[Sequence[Row]]) -> list[tuple[object, ...]]:
-            async def main() -> list[tuple[object, ...]]:
-                await store.run(unit(*map(gone, NODES)))
-                for rows in units:
-                    await store.run(unit(*rows))
-                query = schema.peer.select().order_by(schema.peer.c.node)
-                return await store.read(lambda c: [tuple(row) for row in c.execute(query)])
-
-            return asyncio.run(main())
-
-        @given(possible_rows())
-        def check(units: list[list[Row]]) -> None:
-            rows = [row for each in units for row in each]
-            assert outcome([rows]) == outcome([[row] for row in rows])
-
-        check()
-        engine.close()
+def test_rows_of_one_key_never_share_a_statement() -> None:
+    """PostgreSQL would refuse to upsert a row twice at once, and update it once at random."""
+    key = {"node": "a"}
+    rows: list[Row] = [Upsert(schema.peer, {**key, "failures": n, "retry_ms": 0}) for n in range(3)]
+    rows += [peer("b"), *(Update(schema.peer, key, {"failures": n}) for n in range(3))]
+    batches = merge(rows)
+    assert [len(batch.parameters) for batch in batches] == [1] * 7
+    assert [batch.parameters[0][1] for batch in batches[:3]] == [0, 1, 2]
