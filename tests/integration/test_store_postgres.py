@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from node.ports import Decision, Unit
 from node.store.engine import Done, Failed, Outcome, StoreEngine
 from node.store.merge import merge
 from node.store.postgres import PostgresDatabase
@@ -24,6 +25,9 @@ from tests.wire import wire_to
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import Connection
+
+    from node.ports import Row
     from node.store.address import Address
     from tests.postgres import Servers
     from tests.wire import Cut
@@ -87,6 +91,16 @@ def until(condition: Callable[[], Any]) -> Any:
             return found
         Event().wait(0.005)
     raise AssertionError("never")
+
+
+def counting_unit(decided: list[str], row: Row) -> Unit[None]:
+    """A unit that says when it decides."""
+
+    def decide(_: Connection) -> Decision[None]:
+        decided.append("once")
+        return Decision(lambda _: ((row,), None))
+
+    return Unit(decide)
 
 
 # --- one writer
@@ -297,7 +311,10 @@ def test_a_full_disk_refuses_and_serves_again_when_there_is_room(own: Server) ->
         done = {name for name in names if engine.run_group([units[name]]) == [Done(None)]}
         assert 0 < len(done) < len(names)
         rest = [units[name] for name in names if name not in done]
-        away(engine.run_group(rest), "could not extend file")
+        decided: list[str] = []
+        counting = [counting_unit(decided, answer(name, 300_000)) for name in ("x", "y", "z")]
+        away(engine.run_group(counting), "could not extend file")
+        assert len(decided) == 3  # not once more, one by one
         assert engine.read(peers) == done
         own.limit_files(None)
         assert engine.run_group(rest) == [Done(None)] * len(rest)
