@@ -64,6 +64,8 @@ def prepare(connection: Connection, database: str) -> bool:
 
 def _to_2(connection: Connection) -> None:
     """Large parts in files, hand-overs that wait for an answer, and whose USCC it is (DI-4)."""
+    for table in (schema.message, schema.custody, schema.inbox):
+        _made_anew(connection, table)  # another order of the primary key
     _made_anew(connection, schema.part, size="length(octets)")
     _made_anew(connection, schema.outbox, handed="0")
     # The province of the node that the numbered messages came from.

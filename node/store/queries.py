@@ -273,9 +273,9 @@ _REFUSED: Final = Query(
     select(schema.message.c.message_id)
     .where(
         given(schema.message, "case_id", "authority", "sequence"),
-        schema.message.c.from_node.like(bindparam("nodes")),
+        func.substr(schema.message.c.from_node, 1, 2) == bindparam("province"),
         schema.message.c.role == Role.IN.value,
-        schema.message.c.standing == "refused",
+        schema.REFUSED,
     )
     .limit(1),
     str,
@@ -288,7 +288,7 @@ def refused_number(connection: Connection, case_id: str, party: Party, number: i
         connection,
         case_id=case_id,
         authority=party.authority,
-        nodes=f"{party.province}%",
+        province=party.province,
         sequence=number,
     )
     return found is not None

@@ -7,6 +7,9 @@ the same node), so the role is part of its key:
 * `in`: addressed to an authority of ours, or its tombstone;
 * `transit`: in our custody on its way to another node.
 
+Ids of messages grow with time and so come first in keys: rows are added at the end of an index, and
+who knows nothing but the id finds them too.
+
 Instants are milliseconds since 1970 UTC.
 """
 
@@ -29,14 +32,15 @@ from sqlalchemy import (
 
 metadata: Final = MetaData()
 _LARGE: Final = text("blob IS NOT NULL")
+REFUSED: Final = text("standing = 'refused'")  # in a query too: only then the index serves it
 # Alone in a primary key it is the row's own number in SQLite: no index beside the table.
 _ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 
 message: Final = Table(
     "message",
     metadata,
-    Column("authority", String(18), primary_key=True),
     Column("message_id", String(36), primary_key=True),
+    Column("authority", String(18), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("kind", String(40), nullable=False),
     Column("case_id", String(36)),
@@ -58,14 +62,16 @@ message: Final = Table(
     Column("receipt", LargeBinary, comment="the destination's receipt: ends the message"),
     Column("settled_ms", BigInteger),
     Index("message_by_case", "case_id", "recorded_ms"),
-    Index("message_by_id", "message_id"),
+    Index(
+        "message_refused", "case_id", "sequence", sqlite_where=REFUSED, postgresql_where=REFUSED
+    ),
 )
 
 part: Final = Table(
     "part",
     metadata,
-    Column("authority", String(18), primary_key=True),
     Column("message_id", String(36), primary_key=True),
+    Column("authority", String(18), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("part_id", String(32), primary_key=True),
     Column("octets", LargeBinary, comment="of a small part"),
@@ -108,8 +114,8 @@ upload: Final = Table(
 custody: Final = Table(
     "custody",
     metadata,
-    Column("authority", String(18), primary_key=True),
     Column("message_id", String(36), primary_key=True),
+    Column("authority", String(18), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("issuer", String(6), primary_key=True),
     Column("receipt", LargeBinary, nullable=False),
@@ -119,8 +125,8 @@ custody: Final = Table(
 outbox: Final = Table(
     "outbox",
     metadata,
-    Column("authority", String(18), primary_key=True),
     Column("message_id", String(36), primary_key=True),
+    Column("authority", String(18), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("purpose", String(8), primary_key=True, comment="deliver, or receipt (upstream)"),
     Column("peer", String(6), nullable=False),
@@ -189,8 +195,8 @@ sequence: Final = Table(
 inbox: Final = Table(
     "inbox",
     metadata,
-    Column("authority", String(18), primary_key=True),
     Column("message_id", String(36), primary_key=True),
+    Column("authority", String(18), primary_key=True),
     Column("to_authority", String(18), nullable=False),
     Column("case_id", String(36)),
     Column("recorded_ms", BigInteger, nullable=False),
