@@ -91,8 +91,8 @@ class HeadExchange:
     def news(self) -> None:
         """The log has a new head that peers should know, sooner or later."""
         now_ms = self._context.clock.now_ms()
-        for peer in self._peers.values():
-            if peer.news_ms is None:
+        for name, peer in self._peers.items():
+            if peer.news_ms is None and name != self._context.here:
                 peer.news_ms = now_ms
 
     def waiting(self, peer: str) -> bool:

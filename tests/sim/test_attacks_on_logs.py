@@ -172,6 +172,21 @@ def test_news_go_alone_when_nothing_else_is_said_and_then_there_is_silence(
     play(tmp_path, scene)
 
 
+@pytest.mark.spec("LG-7")
+def test_a_node_that_writes_to_itself_has_no_news_for_itself(tmp_path: Path) -> None:
+    """It would look for a head to show, find none to show itself, and look again at once."""
+
+    async def scene(stage: Stage) -> None:
+        wuhan = stage.node(WUHAN)
+        await wuhan.run()
+        await talk(wuhan, WUHAN)
+        await grow_log(wuhan, 0, 10)
+        assert wuhan.engine._heads._peers[WUHAN].news_ms is None
+        await asyncio.sleep(QUIET_MS / 1000 + 120)
+
+    play(tmp_path, scene)
+
+
 @pytest.mark.spec("LG-11")
 def test_an_empty_post_is_answered_with_the_head_that_is_held(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
