@@ -24,6 +24,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -39,8 +40,8 @@ _ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 message: Final = Table(
     "message",
     metadata,
-    Column("message_id", String(36), primary_key=True),
     Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("kind", String(40), nullable=False),
     Column("case_id", String(36)),
@@ -61,22 +62,22 @@ message: Final = Table(
     Column("detail", Text),
     Column("receipt", LargeBinary, comment="the destination's receipt: ends the message"),
     Column("settled_ms", BigInteger),
+    PrimaryKeyConstraint("message_id", "authority", "role"),
     Index("message_by_case", "case_id", "recorded_ms"),
-    Index(
-        "message_refused", "case_id", "sequence", sqlite_where=REFUSED, postgresql_where=REFUSED
-    ),
+    Index("message_refused", "case_id", "sequence", sqlite_where=REFUSED, postgresql_where=REFUSED),
 )
 
 part: Final = Table(
     "part",
     metadata,
-    Column("message_id", String(36), primary_key=True),
     Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("part_id", String(32), primary_key=True),
     Column("octets", LargeBinary, comment="of a small part"),
     Column("blob", String(64), comment="of a large part: the name of its octets in the blobs"),
     Column("size", BigInteger, nullable=False),
+    PrimaryKeyConstraint("message_id", "authority", "role", "part_id"),
     Index("part_by_blob", "blob", sqlite_where=_LARGE, postgresql_where=_LARGE),
 )
 
@@ -114,19 +115,20 @@ upload: Final = Table(
 custody: Final = Table(
     "custody",
     metadata,
-    Column("message_id", String(36), primary_key=True),
     Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("issuer", String(6), primary_key=True),
     Column("receipt", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("message_id", "authority", "role", "issuer"),
     comment="custody receipts others gave us for what we sent on; they discharge nobody",
 )
 
 outbox: Final = Table(
     "outbox",
     metadata,
-    Column("message_id", String(36), primary_key=True),
     Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
     Column("role", String(8), primary_key=True),
     Column("purpose", String(8), primary_key=True, comment="deliver, or receipt (upstream)"),
     Column("peer", String(6), nullable=False),
@@ -137,6 +139,7 @@ outbox: Final = Table(
     Column("case_id", String(36)),
     Column("sequence", Integer),
     Column("last_reason", Integer, comment="why it waits: number of a transient reason"),
+    PrimaryKeyConstraint("message_id", "authority", "role", "purpose"),
     Index("outbox_due", "peer", "due_ms"),
 )
 
@@ -195,14 +198,15 @@ sequence: Final = Table(
 inbox: Final = Table(
     "inbox",
     metadata,
-    Column("message_id", String(36), primary_key=True),
     Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
     Column("to_authority", String(18), nullable=False),
     Column("case_id", String(36)),
     Column("recorded_ms", BigInteger, nullable=False),
     Column("leased_until_ms", BigInteger, nullable=False),
     Column("lease", String(36)),
     Column("done_ms", BigInteger),
+    PrimaryKeyConstraint("message_id", "authority"),
     Index("inbox_open", "done_ms", "recorded_ms", "message_id"),
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select, tuple_
 
 from node.cases import CaseView
 from node.store import schema
 from node.store.queries import MessageRow, case_messages
+from node.store.query import Query, columns, given
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def list_cases(
         limit: At most so many.
     """
     table = schema.case
-    query = select(table)
+    query = select(*columns(table, CaseView))
     if side is not None:
         query = query.where(table.c.side == side.value)
     if state is not None:
@@ -86,11 +87,17 @@ def list_cases(
     return [CaseView(*row) for row in connection.execute(query)]
 
 
+_SIDES: Final = Query(
+    select(*columns(schema.case, CaseView))
+    .where(given(schema.case, "case_id"))
+    .order_by(schema.case.c.side),
+    CaseView,
+)
+
+
 def find_sides(connection: Connection, case_id: str) -> list[CaseView]:
     """Our views of a case: of one end or, when both are ours, of both, the collecting one first."""
-    table = schema.case
-    query = select(table).where(table.c.case_id == case_id).order_by(table.c.side)
-    return [CaseView(*row) for row in connection.execute(query)]
+    return _SIDES.all(connection, case_id=case_id)
 
 
 def follow_case(connection: Connection, case_id: str) -> Followed:
@@ -112,18 +119,21 @@ def open_entries(
 ) -> list[InboxRow]:
     """Inbox entries nobody has finished or holds a lease on now, the oldest first."""
     table = schema.inbox
-    query = select(table).where(table.c.done_ms.is_(None), table.c.leased_until_ms <= now_ms)
+    query = select(*columns(table, InboxRow)).where(
+        table.c.done_ms.is_(None), table.c.leased_until_ms <= now_ms
+    )
     if to_authority is not None:
         query = query.where(table.c.to_authority == to_authority)
     query = query.order_by(table.c.recorded_ms, table.c.message_id).limit(limit)
     return [InboxRow(*row) for row in connection.execute(query)]
 
 
+_ENTRY: Final = Query(
+    select(*columns(schema.inbox, InboxRow)).where(given(schema.inbox, "authority", "message_id")),
+    InboxRow,
+)
+
+
 def find_entry(connection: Connection, reference: MessageReference) -> InboxRow | None:
     """The inbox entry of a message."""
-    table = schema.inbox
-    query = select(table).where(
-        table.c.authority == reference.authority, table.c.message_id == reference.message_id
-    )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else InboxRow(*row)
+    return _ENTRY.first(connection, authority=reference.authority, message_id=reference.message_id)
