@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from node.errands import Errands
+from node.errands import Errands, HandOver
 from node.health import Health
 from node.settlement import jitter
 from protocol.errors import TongbanError, UnavailableError
@@ -193,10 +193,16 @@ class FerryLink:
 
     # out
 
+    async def _waiting(self, room: int) -> HandOver:
+        """What waits for the peer, unless it has to wait for a fresher directory."""
+        if self._context.holds_back(self._peer):
+            return HandOver((), b"")
+        return await self._errands.build(room, paced=False)
+
     async def _write_files(self) -> None:
         for _ in range(_MOST_AT_ONCE):
             answers = b"".join(answer for answer, _ in self._owed)
-            handed = await self._errands.build(MAX_POST_OCTETS - len(answers), paced=False)
+            handed = await self._waiting(MAX_POST_OCTETS - len(answers))
             octets = answers + handed.octets
             now_ms = self._context.clock.now_ms()
             if octets or self._sent_ms is None or now_ms - self._sent_ms >= self._pulse_ms:

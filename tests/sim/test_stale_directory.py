@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 
 from node.context import Federation
+from node.store.queries import find_by_id
 from node.trust_watch import TrustWatch
 from protocol.frames import BusyFrame
 from protocol.reasons import Reason
@@ -18,6 +20,7 @@ from routing.delivery import Standing as Delivery
 from routing.directory import Directory
 from tests.sim.craft import Message, only, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, HUNAN, WUHAN
+from tests.sim.gates import Gates
 from tests.sim.loop import START_MS
 from tests.sim.peers import SAMPLE, play
 from tests.unit.routing.provinces import opened
@@ -89,21 +92,30 @@ def test_another_province_too_old_to_be_believed_waits_alone(tmp_path: Path) -> 
 
 
 @pytest.mark.spec("DI-12")
+@pytest.mark.parametrize("carrier", ["push", "pull", "ferry"])
 def test_what_is_filed_under_a_stale_directory_leaves_when_it_is_fresh_again(
-    tmp_path: Path,
+    tmp_path: Path, carrier: str
 ) -> None:
     async def scene(stage: Stage) -> None:
-        node, other = stage.node(WUHAN, federation=dated()), stage.node(EZHOU)
+        links = [(WUHAN, EZHOU)] if carrier == "ferry" else []
+        gates = Gates(tmp_path / "gates", random.Random(1), *links, round_trip_ms=100_000)
+        node = stage.node(WUHAN, federation=dated(), gates=gates)
+        other = stage.node(EZHOU, pull="always" if carrier == "pull" else "never", gates=gates)
         node.reaches(other)
+        other.reaches(node)
+        gates.open()
         await node.run()
+        await other.run()
         await asyncio.sleep(END_S + 60)
         filed = await node.ping(EZHOU)
         await asyncio.sleep(600)
         assert node.posts_to(EZHOU) == []
+        assert await other.read(lambda c: find_by_id(c, filed.message.message_id)) == []
         assert await node.standing(filed) == Delivery.QUEUED
         node.context.federation = dated(hubei_s=END_S)
         await asyncio.sleep(180)
         assert await node.standing(filed) == Delivery.RECEIVED
+        await gates.close()
 
     play(tmp_path, scene)
 
