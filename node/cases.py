@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from node.context import Federation
     from protocol.bodies import CaseSubmit
     from protocol.envelope import Header
-    from routing.catalogue import Catalogue
+    from routing.directory import Directory
 
 
 class Party(NamedTuple):
@@ -93,6 +93,32 @@ _COLLECTING: Final = frozenset(
 )
 
 
+def heir(party: Party, directory: Directory, now_ms: int) -> Party:
+    """Who stands in a party's place now (DI-17)."""
+    return party._replace(authority=directory.heir(party.authority, party.province, now_ms))
+
+
+def as_of(view: CaseView, directory: Directory, now_ms: int) -> CaseView:
+    """The view with whoever stands in its parties' places now: for comparing, never for keeping."""
+    collecting, handling = (
+        heir(party, directory, now_ms).authority for party in (view.collecting, view.handling)
+    )
+    if (collecting, handling) == (view.collecting_authority, view.handling_authority):
+        return view
+    return replace(view, collecting_authority=collecting, handling_authority=handling)
+
+
+def require_open(directory: Directory, node: str, authority: str, instant_ms: int) -> None:
+    """Refuse what an authority says, or is asked, after another has taken its place.
+
+    Raises:
+        RefusedError: AUTHORITY_CLOSED.
+    """
+    successor = directory.heir(authority, node, instant_ms)
+    if successor != authority:
+        raise RefusedError(Reason.AUTHORITY_CLOSED, f"{authority} is succeeded by {successor}")
+
+
 def speaker(kind: str, view: CaseView, party: Party) -> Side:
     """Which end of the case a party to it speaks for in a message of this kind.
 
@@ -136,9 +162,14 @@ def open_case(header: Header, body: CaseSubmit, side: Side, now_ms: int) -> Case
 
 
 def advance(
-    view: CaseView, kind: str, powers: frozenset[Power], header: Header, now_ms: int
+    view: CaseView,
+    kind: str,
+    powers: frozenset[Power],
+    header: Header,
+    said_by: Side,
+    now_ms: int,
 ) -> CaseView:
-    """The view after one message has taken effect.
+    """The view after one message of this end has taken effect.
 
     Raises:
         RefusedError: WRONG_STATE or POWER_LACKING, naming the row of the lifecycle table it missed.
@@ -147,8 +178,7 @@ def advance(
     if kind == CaseVoid.kind:
         # It fills a number and is nobody's step: it neither answers nor hides one.
         return view
-    sender = Party.at(header.sender.node, header.sender.authority)
-    collecting = speaker(kind, view, sender) is Side.COLLECT
+    collecting = said_by is Side.COLLECT
     if kind in _COLLECTING and not collecting:
         # Where any window may collect, the handling authority may too, but not in this case.
         raise RefusedError(Reason.POWER_LACKING, f"{kind}: 收件 (collect) is the other end's here")
@@ -162,28 +192,37 @@ def advance(
     )
 
 
-def powers_of(catalogue: Catalogue, view: CaseView, party: Party) -> frozenset[Power]:
+def powers_of(
+    federation: Federation, view: CaseView, party: Party, now_ms: int
+) -> frozenset[Power]:
     """The powers a party holds in a case, by the implementation it runs under.
+
+    Its own, and those of the authorities in whose place it stands now (DI-17).
 
     Raises:
         UnavailableError: STALE_DIRECTORY: the catalogue here does not know the implementation
             (yet).
     """
+    catalogue = federation.catalogue
     implementation = catalogue.implementation(view.implementation, view.handling_node)
     if implementation is None:
         raise UnavailableError(
             Reason.STALE_DIRECTORY, f"implementation {view.implementation} is not in the catalogue"
         )
-    return implementation.powers_of(party.authority, party.province)
+    held: frozenset[Power] = frozenset()
+    for uscc in federation.directory.lineage(party.authority, party.province, now_ms):
+        held |= implementation.powers_of(uscc, party.province)
+    return held
 
 
 def check_submission(federation: Federation, header: Header, body: CaseSubmit, now_ms: int) -> None:
     """Whether the addressed authority implements this item now, and the stated basis leads to it.
 
     Raises:
-        RefusedError: ITEM_UNKNOWN, ITEM_NOT_SERVED or BASIS_MISMATCH.
+        RefusedError: AUTHORITY_CLOSED, ITEM_UNKNOWN, ITEM_NOT_SERVED or BASIS_MISMATCH.
     """
     catalogue, directory = federation.catalogue, federation.directory
+    require_open(directory, header.recipient.node, header.recipient.authority, now_ms)
     if catalogue.item(body.item) is None:
         raise RefusedError(Reason.ITEM_UNKNOWN, f"item {body.item}")
     authority, node = header.recipient.authority, header.recipient.node

@@ -246,13 +246,15 @@ class _Writer:
             return draft.recipient, None, []
         if ours is None or ours.node != self._context.here:
             raise RefusedError(Reason.AUTHORITY_NOT_HERE, f"{draft.authority} is not served here")
+        here, directory = self._context.here, federation.directory
+        cases.require_open(directory, here, draft.authority, self._now_ms)
         if isinstance(draft.body, CaseSubmit):
             if draft.recipient is None or self._case_id is None:
                 raise RefusedError(Reason.SCHEMA_INVALID, "a submission needs a recipient")
             return draft.recipient, None, [self._open(draft.body, draft.recipient)]
         view = self._view(connection)
         after = self._step(view)
-        node, authority = view.counterpart
+        node, authority = cases.as_of(view, directory, self._now_ms).counterpart
         if view.side == Side.HANDLE:
             return Address(node, authority), view.last_message, [case_row(after)]
         self._require_settled(connection, view)
@@ -261,19 +263,22 @@ class _Writer:
 
     def _open(self, body: CaseSubmit, recipient: Address) -> Row:
         header = self._header(recipient, self._case_reference(1), None, "")
-        catalogue = self._context.federation.catalogue
-        cases.check_submission(self._context.federation, header, body, self._now_ms)
-        view = cases.open_case(header, body, Side.COLLECT, self._now_ms)
-        powers = cases.powers_of(catalogue, view, self._speaker)
-        cases.advance(view, body.kind, powers, header, self._now_ms)
+        federation, now_ms = self._context.federation, self._now_ms
+        cases.check_submission(federation, header, body, now_ms)
+        view = cases.open_case(header, body, Side.COLLECT, now_ms)
+        powers = cases.powers_of(federation, view, self._speaker, now_ms)
+        cases.advance(view, body.kind, powers, header, Side.COLLECT, now_ms)
         return case_row(view)
 
     def _view(self, connection: Connection) -> CaseView:
         for side in Side:
             view = find_case(connection, self._case_id or "", side)
-            if view is None or view.ours[1] != self._draft.authority:
+            if view is None:
                 continue
-            if cases.speaker(self._draft.body.kind, view, self._speaker) is side:
+            present = cases.as_of(view, self._context.federation.directory, self._now_ms)
+            if present.ours[1] != self._draft.authority:
+                continue
+            if cases.speaker(self._draft.body.kind, present, self._speaker) is side:
                 return view
         raise RefusedError(
             Reason.CASE_UNKNOWN, f"{self._draft.authority} has no case {self._case_id} here"
@@ -282,17 +287,20 @@ class _Writer:
     def _step(self, view: CaseView) -> CaseView:
         node, authority = view.counterpart
         header = self._header(Address(node, authority), self._case_reference(1), None, "")
-        catalogue = self._context.federation.catalogue
-        powers = cases.powers_of(catalogue, view, self._speaker)
-        return cases.advance(view, self._draft.body.kind, powers, header, self._now_ms)
+        now_ms, side = self._now_ms, Side(view.side)
+        powers = cases.powers_of(self._context.federation, view, self._speaker, now_ms)
+        return cases.advance(view, self._draft.body.kind, powers, header, side, now_ms)
 
     def _require_settled(self, connection: Connection, view: CaseView) -> None:
         """One step at a time at the collecting end: the handling end decides in which order."""
         if isinstance(self._draft.body, CaseVoid):
             return
+        directory = self._context.federation.directory
+        present = cases.as_of(view, directory, self._now_ms)
+        ours = directory.lineage(self._draft.authority, self._context.here, self._now_ms)
         for row in case_messages(connection, view.case_id):
-            own = row.role == Role.OUT and row.authority == self._draft.authority
-            own = own and cases.speaker(row.kind, view, self._speaker) is Side.COLLECT
+            own = row.role == Role.OUT and row.authority in ours
+            own = own and cases.speaker(row.kind, present, self._speaker) is Side.COLLECT
             pending = (row.sequence or 0) > view.effective
             if own and pending and not Standing(row.standing).settled:
                 detail = f"{row.kind} (message {row.message_id}) is still on its way"

@@ -234,10 +234,7 @@ class Recorder:
         header, body = arrival.verified.envelope.header, arrival.body
         if arrival.fault is not None:
             raise arrival.fault
-        directory, catalogue = (
-            self._context.federation.directory,
-            self._context.federation.catalogue,
-        )
+        directory = self._context.federation.directory
         if header.kind == PING_KIND:
             me = directory.node(self._context.here)
             if me is None or me.operator != header.recipient.authority:
@@ -248,22 +245,27 @@ class Recorder:
             raise RefusedError(Reason.AUTHORITY_NOT_HERE, header.recipient.authority)
         if header.case is None or body is None:
             raise RefusedError(Reason.SCHEMA_INVALID, f"{header.kind} needs Header/Case")
+        # What was said before another took its place is still said by it.
+        sender = header.sender
+        cases.require_open(directory, sender.node, sender.authority, header.created_ms)
         if isinstance(body, CaseSubmit):
             cases.check_submission(self._context.federation, header, body, now_ms)
             if find_case(connection, header.case.case_id, Side.HANDLE) is not None:
                 raise RefusedError(Reason.WRONG_STATE, "the case was submitted before")
-            before = cases.open_case(header, body, Side.HANDLE, now_ms)
+            before, said_by = cases.open_case(header, body, Side.HANDLE, now_ms), Side.COLLECT
         else:
-            before = self._find_view(connection, arrival)
+            before, said_by = self._find_view(connection, arrival, now_ms)
             before = self._catch_up(connection, before, arrival, now_ms)
-        powers = cases.powers_of(catalogue, before, arrival.sender)
-        after = cases.advance(before, header.kind, powers, header, now_ms)
+        party = cases.heir(arrival.sender, directory, now_ms)
+        powers = cases.powers_of(self._context.federation, before, party, now_ms)
+        after = cases.advance(before, header.kind, powers, header, said_by, now_ms)
+        addressed = header.recipient.authority
         inbox = Insert(
             schema.inbox,
             {
                 "authority": header.sender.authority,
                 "message_id": header.message_id,
-                "to_authority": header.recipient.authority,
+                "to_authority": directory.heir(addressed, self._context.here, now_ms),
                 "case_id": header.case.case_id,
                 "recorded_ms": now_ms,
                 "leased_until_ms": 0,
@@ -273,19 +275,30 @@ class Recorder:
         )
         return [case_row(after), inbox]
 
-    def _find_view(self, connection: Connection, arrival: Arrival) -> CaseView:
-        """Our end's view of the case, checked to be between these two authorities."""
-        header = arrival.verified.envelope.header
+    def _find_view(
+        self, connection: Connection, arrival: Arrival, now_ms: int
+    ) -> tuple[CaseView, Side]:
+        """Our end's view of the case, checked to be between these two, and who speaks.
+
+        They are whoever stands in the places of its parties now (DI-17).
+        """
+        header, directory = arrival.verified.envelope.header, self._context.federation.directory
         case_id = "" if header.case is None else header.case.case_id
-        parties = {arrival.sender, Party.at(self._context.here, header.recipient.authority)}
+        addressed = Party.at(self._context.here, header.recipient.authority)
+        sender, recipient = (
+            cases.heir(party, directory, now_ms) for party in (arrival.sender, addressed)
+        )
         for side in Side:
             view = find_case(connection, case_id, side)
-            if view is None or view.ours[1] != header.recipient.authority:
+            if view is None:
                 continue
-            said_by = cases.speaker(header.kind, view, arrival.sender)
-            between = parties == {view.collecting, view.handling}
+            present = cases.as_of(view, directory, now_ms)
+            if present.ours[1] != recipient.authority:
+                continue
+            said_by = cases.speaker(header.kind, present, sender)
+            between = {sender, recipient} == {present.collecting, present.handling}
             if between and said_by is cases.other(side):
-                return view
+                return view, said_by
         raise RefusedError(Reason.CASE_UNKNOWN, f"no case {case_id} between these authorities")
 
     def _catch_up(
@@ -299,11 +312,14 @@ class Recorder:
         header = arrival.verified.envelope.header
         if view.side != Side.COLLECT or header.in_reply_to is None:
             return view
-        named = MessageReference(view.collecting_authority, header.in_reply_to)
-        row = find_message(connection, named, Role.OUT)
-        if row is None or row.case_id != view.case_id:
-            return view
-        return take_effect(self._context, view, row, stored_header(row), now_ms)
+        directory = self._context.federation.directory
+        present = cases.heir(view.collecting, directory, now_ms)
+        for uscc in directory.lineage(present.authority, present.province, now_ms):
+            named = MessageReference(uscc, header.in_reply_to)
+            row = find_message(connection, named, Role.OUT)
+            if row is not None and row.case_id == view.case_id:
+                return take_effect(self._context, view, row, stored_header(row), now_ms)
+        return view
 
     def _accept(
         self, connection: Connection, arrival: Arrival, effects: Sequence[Row], now_ms: int

@@ -7,7 +7,7 @@ if it was our own, it takes effect on the case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -192,15 +192,26 @@ def _effect(
 def take_effect(
     context: NodeContext, view: CaseView, row: MessageRow, header: Header, now_ms: int
 ) -> CaseView:
-    """Our own message takes effect at the collecting end, once."""
+    """Our own message takes effect at the collecting end, once.
+
+    Where a successor speaks for the first time, its numbers begin anew, and every step of its
+    predecessor was settled before (`outgoing`): what that one said is over.
+    """
+    federation = context.federation
     sender = Party.at(row.from_node, row.authority)
-    ours = sender == view.collecting and cases.speaker(row.kind, view, sender) is Side.COLLECT
-    if not ours or (row.sequence or 0) <= view.effective:
+    present = cases.as_of(view, federation.directory, now_ms)
+    party = cases.heir(sender, federation.directory, now_ms)
+    if party != present.collecting or cases.speaker(row.kind, present, party) is not Side.COLLECT:
         return view
-    catalogue = context.federation.catalogue
+    if row.authority != view.collecting_authority:
+        if party != sender:
+            return view
+        view = replace(view, collecting_authority=row.authority, effective=0)
+    if (row.sequence or 0) <= view.effective:
+        return view
     try:
-        powers = cases.powers_of(catalogue, view, sender)
-        return cases.advance(view, row.kind, powers, header, now_ms)
+        powers = cases.powers_of(federation, view, party, now_ms)
+        return cases.advance(view, row.kind, powers, header, Side.COLLECT, now_ms)
     except (RefusedError, UnavailableError) as error:
         # The sequencer took it and our own table does not: the two ends differ. Shown, never
         # guessed.

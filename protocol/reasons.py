@@ -240,6 +240,12 @@ class Reason(Enum):
         "本节点不服务该机关", "the addressed authority is not served by the addressed node",
         "核对节点目录", "check the authority's node in the directory",
     )
+    AUTHORITY_CLOSED = (
+        71, "authority-closed", True, "DI-16",
+        "该机关已由其他机关承继", "another authority stands in the place of this one now",
+        "向承继机关提交;在办案件由承继机关继续",
+        "submit to its successor; cases in flight go on with the successor",
+    )
     # The case (CA) and the catalogue (CT).
     ITEM_UNKNOWN = (
         80, "item-unknown", True, "CT-1",

@@ -88,6 +88,7 @@ class Directory:
     _links: frozenset[frozenset[str]]
     _zones: Mapping[str, frozenset[str]]
     _struck: frozenset[str]
+    _heirs: Mapping[tuple[str, str], tuple[str, int]]
 
     @classmethod
     def merge(cls, provinces: Iterable[Province], grace_ms: int = DEFAULT_GRACE_MS) -> Directory:
@@ -130,6 +131,7 @@ class Directory:
             _circles=_circles(payloads, regions),
             _links=_links(payloads),
             _zones=_zones(authorities),
+            _heirs=_heirs(authorities),
             _struck=frozenset[str]().union(*(province.struck() for province in held)),
         )
 
@@ -148,6 +150,29 @@ class Directory:
             place: A node, a region or the prefix of the province that is asked.
         """
         return self.authorities.get((province_of(place), uscc))
+
+    def heir(self, uscc: str, place: str, now_ms: int) -> str:
+        """The USCC of the authority that stands in another's place now; its own if none does.
+
+        Args:
+            uscc: Of any authority, listed or not.
+            place: Its node, or the prefix of its province.
+            now_ms: Successions of later do not count yet (DI-15).
+        """
+        prefix = province_of(place)
+        while (found := self._heirs.get((prefix, uscc))) is not None and found[1] <= now_ms:
+            uscc = found[0]
+        return uscc
+
+    def lineage(self, uscc: str, place: str, now_ms: int) -> tuple[str, ...]:
+        """An authority and those in whose place it stands now."""
+        prefix = province_of(place)
+        gone = (
+            other
+            for other_prefix, other in self._heirs
+            if other_prefix == prefix and self.heir(other, place, now_ms) == uscc
+        )
+        return uscc, *gone
 
     def region(self, code: str) -> RegionEntry | None:
         """The region with this code, if listed."""
@@ -272,6 +297,17 @@ def _circles(
         )
         for payload in payloads
         for node in payload.nodes
+    }
+
+
+def _heirs(
+    authorities: Iterable[AuthorityEntry],
+) -> Mapping[tuple[str, str], tuple[str, int]]:
+    """Who succeeds an authority, and when, by (province, USCC) of the one that is gone."""
+    return {
+        (province_of(row.node), gone.uscc): (row.uscc, gone.since_ms)
+        for row in authorities
+        for gone in row.succeeds
     }
 
 

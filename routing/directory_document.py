@@ -74,8 +74,19 @@ class CircleEntry(Entry):
     regions: tuple[RegionCode, ...]
 
 
+class Succession(Entry):
+    """That an authority stands in another's place, and from when (机构改革、区划调整)."""
+
+    uscc: Uscc
+    since_ms: Instant
+
+
 class AuthorityEntry(Entry):
-    """An authority (实施主体) and its node; `zone` names a functional zone, which has no code."""
+    """An authority (实施主体) and its node; `zone` names a functional zone, which has no code.
+
+    `succeeds` names those whose cases in flight it goes on with: listed still, at the same node,
+    and closed for new cases (DI-15).
+    """
 
     uscc: Uscc
     name: Text
@@ -83,6 +94,7 @@ class AuthorityEntry(Entry):
     zone: Text | None
     node: NodeId
     telephone: Text
+    succeeds: tuple[Succession, ...]
 
 
 class NodeEntry(Entry):

@@ -119,6 +119,30 @@ def _authority_misfits(payload: DirectoryPayload, nodes: dict[str, NodeEntry]) -
             yield f"authorities[{i}].node: {row.node} is not listed"
         elif row.region not in node.serves:
             yield f"authorities[{i}].region: node {node.id} does not serve {row.region}"
+    yield from _succession_misfits(payload)
+
+
+def _succession_misfits(payload: DirectoryPayload) -> Iterator[str]:
+    """One heir each, at the same node, where the cases are; and nobody his own."""
+    nodes = {row.uscc: row.node for row in payload.authorities}
+    heirs: dict[str, str] = {}
+    for i, row in enumerate(payload.authorities):
+        for gone in row.succeeds:
+            where = f"authorities[{i}].succeeds: {gone.uscc}"
+            if nodes.get(gone.uscc) != row.node:
+                yield f"{where} is not listed at {row.node}, where its cases in flight are"
+            elif gone.uscc in heirs:
+                yield f"{where} is succeeded by {heirs[gone.uscc]} already"
+            else:
+                heirs[gone.uscc] = row.uscc
+    for uscc in heirs:
+        seen = {uscc}
+        while (heir := heirs.get(uscc)) is not None and heir not in seen:
+            seen.add(heir)
+            uscc = heir  # noqa: PLW2901 - walked upwards
+        if heir is not None:
+            yield f"authorities.succeeds: {heir} succeeds itself in the end"
+            return
 
 
 def _node_misfits(payload: DirectoryPayload) -> Iterator[str]:

@@ -233,8 +233,14 @@ class _Search:
         )
 
     def _listed(self, rows: Iterable[Implementation]) -> tuple[Responsible, ...]:
+        """Those whose authority is listed and takes new cases (DI-16)."""
         found = ((row, self.directory.authority(row.authority, row.province)) for row in rows)
-        return tuple(Responsible(row, entry) for row, entry in found if entry is not None)
+        return tuple(
+            Responsible(row, entry)
+            for row, entry in found
+            if entry is not None
+            and self.directory.heir(entry.uscc, entry.node, self.now_ms) == entry.uscc
+        )
 
 
 def _shared(one: str, other: str) -> int:

@@ -253,6 +253,7 @@ def _authority(uscc: str, node: str, name: str) -> AuthorityEntry:
         zone=None,
         node=node,
         telephone="000-0000-0000",
+        succeeds=(),
     )
 
 

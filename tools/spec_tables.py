@@ -154,6 +154,7 @@ def directory() -> list[str]:
         document.RegionEntry,
         document.CircleEntry,
         document.AuthorityEntry,
+        document.Succession,
         document.NodeEntry,
         document.KeyEntry,
     )

@@ -81,6 +81,7 @@ def directory_payload(
                 zone=row.zone,
                 node=node.id,
                 telephone=row.telephone,
+                succeeds=(),
             )
             for node in nodes
             for row in node.authorities

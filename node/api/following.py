@@ -144,7 +144,7 @@ def _may_act(federation: Federation, view: CaseView) -> bool:
     """Whether the handling authority takes the next step; what a window does is never its turn."""
     state = CaseState(view.state)
     try:
-        powers = cases.powers_of(federation.catalogue, view, view.handling)
+        powers = cases.powers_of(federation, view, view.handling, view.changed_ms)
     except UnavailableError:
         return state not in (CaseState.NEW, CaseState.CORRECTING)
     steps = (row for row in allowed(state, powers) if row.kind != _FILLER)

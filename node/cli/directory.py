@@ -42,7 +42,7 @@ from node.clock import SystemClock
 from node.documents import read_document
 from node.request import NodeFacts, read_request
 from protocol.errors import RefusedError, TongbanError
-from protocol.instants import format_instant
+from protocol.instants import format_instant, parse_instant
 from protocol.reasons import Reason
 from routing.catalogue import ItemsPayload
 from routing.directory_document import (
@@ -51,6 +51,7 @@ from routing.directory_document import (
     DirectoryPayload,
     KeyEntry,
     RegionEntry,
+    Succession,
 )
 from routing.directory_province import open_province, open_revocation
 from routing.directory_roles import (
@@ -116,7 +117,11 @@ def admit(
     now_ms = SystemClock().now_ms()
     node = facts.node.id
     regions = [_region(row) for row in region or ()]
-    authorities = [_authority(row, node) for row in authority or ()]
+    succeeds = {row.uscc: row.succeeds for row in draft.authorities}
+    authorities = [
+        row.model_copy(update={"succeeds": succeeds.get(row.uscc, ())})
+        for row in (_authority(text, node) for text in authority or ())
+    ]
     keys = _registered(facts, draft.keys, now_ms, now_ms + years * 366 * _DAY_MS)
     changed = draft.model_copy(
         update={
@@ -134,6 +139,33 @@ def admit(
     for row in facts.keys:
         write(f"密钥 key {row.use:9} {row.owner:18} {row.id}")
     write("请经另一渠道（电话、当面）与节点核对以上指纹 compare these by telephone or in person,")
+    write("  再提交签署 then: run_node.py directory draft")
+
+
+@app.command()
+def succeed(
+    old: Annotated[str, typer.Argument(help="原机关 · USCC of the authority that is succeeded")],
+    new: Annotated[str, typer.Argument(help="承继机关 · USCC of the one in its place")],
+    *,
+    since: Annotated[str, typer.Option(help="自何时 · from when, as 2026-11-22T03:00:00.000Z")],
+    publisher: PublisherOption = HERE,
+) -> None:
+    """机关承继 · enter into the draft that an authority stands in another's place."""
+    desk = Publisher(publisher)
+    listed = desk.read_draft()
+    rows = {row.uscc: row for row in listed.authorities}
+    if new not in rows:
+        what = f"{new}: 目录中没有此机关 no authority of the directory"
+        raise CommandError(what, "先接纳 first: directory admit --authority", Exit.REFUSED)
+    succession = Succession(uscc=old, since_ms=parse_instant(since))
+    kept = tuple(row for row in rows[new].succeeds if row.uscc != old)
+    rows[new] = rows[new].model_copy(update={"succeeds": (*kept, succession)})
+    changed = listed.model_copy(update={"authorities": tuple(rows[uscc] for uscc in sorted(rows))})
+    now_ms = SystemClock().now_ms()
+    check_directory(changed.model_copy(update={"issued_ms": now_ms, "expires_ms": now_ms + 1}))
+    desk.write_draft(changed)
+    write(f"已记入草稿 in the draft: {new} 自 from {since} 承继 succeeds {old}")
+    write("新件只送承继机关，在办案件由它继续 new cases go to it; it goes on with those in flight")
     write("  再提交签署 then: run_node.py directory draft")
 
 
@@ -363,6 +395,7 @@ def _authority(text: str, node: str) -> AuthorityEntry:
                 zone=zone[0] if zone else None,
                 node=node,
                 telephone=telephone,
+                succeeds=(),
             )
         case _:
             what = f"--authority {text}: 须为 has to be USCC,名称,区划,电话[,功能区]"

@@ -73,8 +73,7 @@ def _flat_of(place: str, value: object) -> Iterator[tuple[str, str]]:
         for row in value:
             yield f"{place}[{_told(row)}]", "✓"
     else:
-        shown = _instant(place, value) if isinstance(value, int) else None
-        yield place, shown or _told(value)
+        yield place, _shown(place, value)
 
 
 def _root(root: RootPayload) -> Iterator[tuple[str, str]]:
@@ -100,8 +99,8 @@ def _name_of(row: BaseModel) -> str:
 def _told(value: object) -> str:
     match value:
         case BaseModel():
-            members = (f"{name}={_told(getattr(value, name))}" for name in type(value).model_fields)
-            return " ".join(members)
+            members = ((name, getattr(value, name)) for name in type(value).model_fields)
+            return " ".join(f"{name}={_shown(name, member)}" for name, member in members)
         case bytes():
             return f"sha256:{hashlib.sha256(value).hexdigest()[:32]}…"
         case tuple():
@@ -112,5 +111,8 @@ def _told(value: object) -> str:
             return str(value)
 
 
-def _instant(place: str, value: int) -> str | None:
-    return format_instant(value) if place.endswith("_ms") else None
+def _shown(place: str, value: object) -> str:
+    """A value; an instant as people write it."""
+    if isinstance(value, int) and place.endswith("_ms"):
+        return format_instant(value)
+    return _told(value)

@@ -13,7 +13,7 @@ from routing.directory_province import open_province
 from routing.directory_roles import TrustAnchor
 from tests.ceremony import Office, refused
 from tests.command_line import asked, done, run
-from tests.homes import WUHAN, operator
+from tests.homes import WUHAN, bureau, operator, window
 from tests.unit.routing.services import basis, item
 
 if TYPE_CHECKING:
@@ -237,6 +237,27 @@ def test_a_directory_that_runs_out_soon_is_mentioned(office: Office) -> None:
     office.sign("directory")
     office.publish()
     assert "天后过期" in office.refresh()
+
+
+@pytest.mark.spec("DI-15")
+def test_a_succession_is_entered_and_shown_to_the_signers(office: Office) -> None:
+    heir = window(WUHAN)
+    admitting = (
+        *("directory", "admit", office.folder / "home" / "request.json", "-p", office.publisher),
+        *("--authority", f"{heir},武汉市行政审批局,{WUHAN},027-00000001"),
+    )
+    done(*admitting)
+    words = ("-p", office.publisher, "--since", "2026-12-01T00:00:00.000Z")
+    refused(run("directory", "succeed", operator(WUHAN), bureau(WUHAN), *words), "没有此机关")
+    refused(run("directory", "succeed", bureau(WUHAN), heir, *words), "is not listed at")
+    done("directory", "succeed", operator(WUHAN), heir, *words)
+    told = done("directory", "draft", "-p", office.publisher)
+    assert f"+ authorities[{heir}]" in told
+    assert f"succeeds=[uscc={operator(WUHAN)} since_ms=2026-12-01T00:00:00.000Z]" in told
+    done(*admitting)
+    draft = json.loads((office.publisher / "draft.json").read_bytes())
+    (row,) = [row for row in draft["authorities"] if row["uscc"] == heir]
+    assert len(row["succeeds"]) == 1, "admitting again forgets no succession"
 
 
 def test_anchors_of_provinces_are_joined_and_never_replaced(office: Office) -> None:

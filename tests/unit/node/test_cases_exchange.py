@@ -170,7 +170,7 @@ def test_the_authority_does_not_supplement_for_the_window() -> None:
         recipient=Address(WUHAN, uscc(WUHAN)),
     )
     with pytest.raises(RefusedError) as refused:
-        advance(view, "case.supplement", powers, own, 1)
+        advance(view, "case.supplement", powers, own, Side.HANDLE, 1)
     assert refused.value.reason is Reason.POWER_LACKING
 
 

@@ -82,8 +82,7 @@ def _no_anchor(homes: Homes) -> None:
 
 def _changed_directory(homes: Homes) -> None:
     path = homes.folder / "directories" / "directory.json"
-    octets = path.read_bytes()
-    path.write_bytes(octets[:200] + bytes([octets[200] ^ 1]) + octets[201:])
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 def _no_json(homes: Homes) -> None:

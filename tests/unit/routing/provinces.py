@@ -114,6 +114,7 @@ def authority(
         zone=zone,
         node=node_id or region,
         telephone="000-0000-0000",
+        succeeds=(),
     )
 
 

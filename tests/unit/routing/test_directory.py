@@ -9,7 +9,14 @@ import pytest
 from protocol.errors import LocalUseError, RefusedError
 from protocol.reasons import Reason
 from routing.directory import Directory
-from routing.directory_document import DIRECTORY_TYPE, CircleEntry, DirectoryPayload, RegionEntry
+from routing.directory_document import (
+    DIRECTORY_TYPE,
+    AuthorityEntry,
+    CircleEntry,
+    DirectoryPayload,
+    RegionEntry,
+    Succession,
+)
 from routing.directory_province import DirectoryDocument, open_province
 from routing.payload import write_payload
 from signing.document import sign_document
@@ -278,6 +285,43 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
 def test_parts_that_do_not_fit_together_are_refused(name: str) -> None:
     changes, place = MISFITS[name]
     assert place in refusal(changed(HUBEI, **changes))
+
+
+def heir(region: str, number: int, *gone: str) -> AuthorityEntry:
+    succeeds = tuple(Succession(uscc=row, since_ms=ISSUED_MS) for row in gone)
+    return authority(region, number).model_copy(update={"succeeds": succeeds})
+
+
+@pytest.mark.spec("DI-15")
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([heir("420600", 1, uscc("429900"))], "is not listed at 420600"),
+        ([heir("420600", 1, uscc("420100"))], "is not listed at 420600"),
+        ([heir("420600", 1, uscc("430100"))], "is not listed at 420600"),
+        ([heir("420600", 1, uscc("420600", 1))], "succeeds itself"),
+        ([heir("420600", 1, uscc("420600")), heir("420600", 2, uscc("420600"))], "already"),
+        ([heir("420600", 1, uscc("420600", 2)), heir("420600", 2, uscc("420600", 1))], "itself"),
+    ],
+)
+def test_a_succession_has_one_heir_at_the_node_of_the_cases(
+    rows: list[AuthorityEntry], words: str
+) -> None:
+    assert words in refusal(changed(HUBEI, authorities=(*HUBEI.authorities, *rows)))
+
+
+@pytest.mark.spec("DI-15")
+def test_an_heir_of_an_heir_stands_in_its_place_from_its_own_instant() -> None:
+    second = authority("420600", 2).model_copy(
+        update={"succeeds": (Succession(uscc=uscc("420600", 1), since_ms=ISSUED_MS + 10),)}
+    )
+    rows = (*HUBEI.authorities, heir("420600", 1, uscc("420600")), second)
+    view = merged(changed(HUBEI, authorities=rows))
+    for at_ms, number in ((ISSUED_MS - 1, 0), (ISSUED_MS, 1), (ISSUED_MS + 10, 2)):
+        assert view.heir(uscc("420600"), "420600", at_ms) == uscc("420600", number)
+    lineage = {uscc("420600", number) for number in range(3)}
+    assert set(view.lineage(uscc("420600", 2), "42", ISSUED_MS + 10)) == lineage
+    assert view.heir(uscc("420600"), "430000", ISSUED_MS) == uscc("420600")
 
 
 KEYS: dict[str, dict[str, Any]] = {
