@@ -276,6 +276,7 @@ class Errands:
         frames = list(frames)
         said = await self._sort(frames)
         await asyncio.gather(*(self._move(errand, said) for errand in errands))
+        _log.info("answered", peer=self._peer, receipts=len(said.receipts))
         await self._heads.hear(self._peer, frames, replying=False)
         return said
 
@@ -330,6 +331,8 @@ class Errands:
         for reference, hint in said.hints.items():
             if reference is not None and reference not in with_errand:
                 self._questions.answered(self._peer, reference, hint)
+        if said.receipts:
+            _log.info("answered", peer=self._peer, receipts=len(said.receipts))
         known = (answer for answer in answers if answer is not None)
         return said, [*unchecked, *known, *heads]
 
@@ -419,8 +422,8 @@ class Errands:
             effects.add(settlement.effect)
             for peer in settlement.wake:
                 self._wake(peer)
-            _log.info(
-                "answered", message=row.message_id, peer=self._peer, outcome=settlement.outcome
+            _log.debug(
+                "settled", message=row.message_id, peer=self._peer, outcome=settlement.outcome
             )
         return effects
 

@@ -19,6 +19,8 @@ and leaves no trace in the store: a forger must not be able to use up an id.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -122,18 +124,28 @@ class Pipeline:
         # Each answer is one frame, but for the parts of a message that are wanted: bounded so that
         # all answers fit.
         most = (MAX_POST_FRAMES - len(frames)) // max(1, len(messages)) + 1
+        outcomes: Counter[str] = Counter()
         work: list[Awaitable[Sequence[Frame]]] = [
-            self._take_message(peer, frame.path, next(verdicts), parts, most)
+            self._take_message(peer, frame.path, next(verdicts), parts, most, outcomes)
             for frame, parts in messages
         ]
-        work += [self._take_ask(peer, frame.path, next(verdicts)) for frame in asks]
+        work += [self._take_ask(peer, frame.path, next(verdicts), outcomes) for frame in asks]
         said = [frame for frame in frames if isinstance(frame, SAID)]
         work.append(self._hear(peer, said, asking))
         answers = await asyncio.gather(*work)
+        if outcomes:
+            words = (f"{word} {count}" for word, count in outcomes.items())
+            _log.info("arrived", peer=peer, outcomes=", ".join(words))
         return write_frames(frame for answer in answers for frame in answer)
 
     async def _take_message(
-        self, peer: str, path: Path, verified: Verdict, parts: Parts, most: int
+        self,
+        peer: str,
+        path: Path,
+        verified: Verdict,
+        parts: Parts,
+        most: int,
+        outcomes: Counter[str],
     ) -> list[Frame]:
         if not isinstance(verified, VerifiedEnvelope):
             return [verified]
@@ -144,7 +156,7 @@ class Pipeline:
             return [NotHereFrame(reference, failure)]
         async with self.intake.alone(reference):
             arrival = await self._complete(Arrival(verified, path), parts)
-            return (await self._admit(arrival))[:most]
+            return (await self._admit(arrival, outcomes))[:most]
 
     # 2 verify, the parts (the envelopes: `node.verification`)
 
@@ -217,7 +229,7 @@ class Pipeline:
         me = directory.node(here)
         return None if me is not None and me.role == "hub" else Reason.NOT_FOR_US
 
-    async def _admit(self, arrival: Arrival) -> list[Frame]:
+    async def _admit(self, arrival: Arrival, outcomes: Counter[str]) -> list[Frame]:
         """Record it (4) and route it (5); the frames to answer once that is durable."""
         header = arrival.verified.envelope.header
         for_us = header.recipient.node == self._context.here
@@ -236,8 +248,11 @@ class Pipeline:
             # A fault of ours about one message must not cost its neighbours their answers.
             _log.exception("admission failed", message=header.message_id, kind=header.kind)
             return [BusyFrame(arrival.reference, Reason.STORE_UNAVAILABLE, RETRY_AFTER_MS)]
-        _log.info(
-            "arrived",
+        outcomes[admission.outcome] += 1
+        # A line per message is for looking closely: at the pace of an exchange it is a cost.
+        _log.log(
+            logging.WARNING if admission.outcome.startswith("refused") else logging.DEBUG,
+            "recorded",
             outcome=admission.outcome,
             kind=header.kind,
             message=header.message_id,
@@ -251,7 +266,9 @@ class Pipeline:
 
     # questions
 
-    async def _take_ask(self, peer: str, path: Path, verified: Verdict) -> list[Frame]:
+    async def _take_ask(
+        self, peer: str, path: Path, verified: Verdict, outcomes: Counter[str]
+    ) -> list[Frame]:
         """What became of this message? Answered by the store, a tombstone or the next hop."""
         if not isinstance(verified, VerifiedEnvelope):
             return [verified]
@@ -262,7 +279,7 @@ class Pipeline:
         wanted = WantedFrame(reference, BODY_ID, 0)
         arrival = Arrival(verified, path, incomplete=wanted, asked=True)
         if verified.envelope.header.recipient.node == self._context.here:
-            return await self._admit(arrival)
+            return await self._admit(arrival, outcomes)
         try:
             known = await self._context.store.read(
                 lambda connection: find_message(connection, reference, Role.TRANSIT)
@@ -270,7 +287,7 @@ class Pipeline:
         except UnavailableError as trouble:
             return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
         if known is not None:
-            return await self._admit(arrival)
+            return await self._admit(arrival, outcomes)
         return [await self._questions.put(arrival)]
 
 

@@ -325,7 +325,7 @@ class Recorder:
         self, connection: Connection, arrival: Arrival, effects: Sequence[Row], now_ms: int
     ) -> Decision[Admission]:
         receipt = self._draft(ReceiptType.RECEIVED, arrival, now_ms)
-        consumed = self._consume(connection, arrival)
+        consumed = self._use_up(connection, arrival)
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
             octets = write_receipt(receipt, proofs[0])
@@ -377,15 +377,19 @@ class Recorder:
         return Decision(conclude, [receipt_request(receipt)])
 
     def _consume(self, connection: Connection, arrival: Arrival) -> list[Row]:
-        """Use up the sequence number, and those after it that were refused before their turn."""
-        header = arrival.verified.envelope.header
-        if header.case is None:
+        """Use up the sequence number, if it is its turn."""
+        case = arrival.verified.envelope.header.case
+        if case is None:
             return []
-        case_id, sender = header.case.case_id, arrival.sender
-        last = last_sequence(connection, case_id, sender, Role.IN)
-        if header.case.sequence != last + 1:
+        last = last_sequence(connection, case.case_id, arrival.sender, Role.IN)
+        return self._use_up(connection, arrival) if case.sequence == last + 1 else []
+
+    def _use_up(self, connection: Connection, arrival: Arrival) -> list[Row]:
+        """Use up the number whose turn it is, and those after it that were refused before."""
+        case = arrival.verified.envelope.header.case
+        if case is None:
             return []
-        last += 1
+        case_id, sender, last = case.case_id, arrival.sender, case.sequence
         while refused_number(connection, case_id, sender, last + 1):
             last += 1
         return [sequence_row(case_id, sender, Role.IN, last)]

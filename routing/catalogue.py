@@ -69,6 +69,7 @@ __all__ = [
 K = TypeVar("K")
 
 _CODE_LENGTH: Final = 31
+_POWER_FIELDS: Final = tuple((power, power.value) for power in Power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class Implementation:
         prefix = province_of(place)
         name = authority if prefix == self.province else f"{prefix}:{authority}"
         powers = self.entry.powers
-        held = {power for power in Power if getattr(powers, power.value) == name}
+        held = {power for power, field in _POWER_FIELDS if getattr(powers, field) == name}
         if powers.collect == "any" or name in powers.collect:
             held.add(Power.COLLECT)
         return frozenset(held)

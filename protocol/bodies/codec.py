@@ -65,6 +65,8 @@ def encode_body(body: Body) -> bytes:
 
 def _write(value: object, path: str, pieces: list[str]) -> None:
     for slot in plan_of(type(value)):
+        if slot.least == 0 and getattr(value, slot.name) is None:
+            continue  # most of what a form may say is left unsaid
         held = values_of(value, slot)
         if not slot.least <= len(held) <= slot.most:
             detail = (
