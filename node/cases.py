@@ -124,8 +124,9 @@ def speaker(kind: str, view: CaseView, party: Party) -> Side:
 
     One authority may be both ends, when its own window takes a case for it; then the kind decides.
     """
-    if view.collecting != view.handling:
-        return Side.COLLECT if party == view.collecting else Side.HANDLE
+    collecting = view.collecting
+    if collecting != view.handling:
+        return Side.COLLECT if party == collecting else Side.HANDLE
     return Side.COLLECT if kind in _COLLECTING else Side.HANDLE
 
 

@@ -25,7 +25,7 @@ from protocol.bodies.shapes import Choice, Many, Shape
 from protocol.errors import LocalUseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Slot:
 _PLANS: Final[dict[type, tuple[Slot, ...]]] = {}
 _BY_ELEMENT: Final[dict[type, dict[str, Slot]]] = {}
 _BRANCHES: Final[dict[type, tuple[Slot, ...]]] = {}
+_LEADING: Final[dict[tuple[type, Callable[[type], bool]], tuple[Slot, ...]]] = {}
 
 
 def plan_of(cls: type) -> tuple[Slot, ...]:
@@ -130,12 +131,31 @@ def values_of(value: object, slot: Slot) -> tuple[object, ...]:
     return () if held is None else (held,)
 
 
-def walk(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Every dataclass inside a body, itself first, with its path in the JSON form."""
+def branches_to(cls: type, wanted: Callable[[type], bool]) -> tuple[Slot, ...]:
+    """The slots of a dataclass that hold wanted ones, at whatever depth; read once."""
+    slots = _LEADING.get((cls, wanted))
+    if slots is None:
+        held = ((slot, cast("type", slot.content)) for slot in branches_of(cls))
+        slots = tuple(slot for slot, inner in held if wanted(inner) or branches_to(inner, wanted))
+        _LEADING[cls, wanted] = slots
+    return slots
+
+
+def _any(_cls: type) -> bool:
+    return True
+
+
+def walk(
+    value: object, wanted: Callable[[type], bool] = _any, path: str = ""
+) -> Iterator[tuple[str, object]]:
+    """The wanted dataclasses in a body, and those around them, with their paths in the JSON form.
+
+    The body itself comes first. A form of a hundred fields none of which is wanted costs nothing.
+    """
     yield path, value
-    for slot in branches_of(type(value)):
+    for slot in branches_to(type(value), wanted):
         for index, held in enumerate(values_of(value, slot)):
-            yield from walk(held, join(path, slot, index))
+            yield from walk(held, wanted, join(path, slot, index))
 
 
 def join(path: str, slot: Slot, index: int) -> str:

@@ -78,7 +78,7 @@ def check_references(body: Body, part_ids: Collection[str]) -> None:
 
 def references_of(body: Body) -> Iterator[tuple[str, str]]:
     """Every reference to a part: its path in the JSON form, and the part's id."""
-    for path, value in walk(body):
+    for path, value in walk(body, _names_parts):
         for slot in _part_slots(type(value)):
             part_id = getattr(value, slot.name)
             if part_id is not None:
@@ -97,8 +97,17 @@ def _part_slots(cls: type) -> tuple[Slot, ...]:
     return slots
 
 
+def _names_parts(cls: type) -> bool:
+    return bool(_part_slots(cls))
+
+
+def _has_rules(cls: type) -> bool:
+    """Whether there are rules for this class inside a body."""
+    return cls in (Certificate, Delivery, Material)
+
+
 def _faults(body: Body) -> Iterator[FieldError]:
-    for path, value in walk(body):
+    for path, value in walk(body, _has_rules):
         match value:
             case Certificate():
                 yield from _certificate(value, path)
