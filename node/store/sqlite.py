@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from node.ports import Update
 from node.store.database import READERS, AwayError
 from node.store.migrations import prepare
+from node.store.query import translated
 from node.store.statements import row_statement
 from protocol.errors import LocalUseError, UnavailableError
 from protocol.reasons import Reason
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from sqlalchemy import Dialect
+
     from node.store.merge import Batch, Shape
 
 BUSY_MS: Final = 5_000  # how long to wait for another process that writes
 
+_STATEMENTS: Final = 500  # kept ready by a connection; there are about as many questions and shapes
 _FOLD_ROWS: Final = 2_000  # rows written until the log is folded into the database
 _LONG_LOG_PAGES: Final = 16_384  # 64 MiB: the writer has to pause, or the log never starts anew
 _FOLD_BUSY_MS: Final = 100  # a slow reader may hold up a fold, a fold may not hold up the writer
@@ -104,10 +108,13 @@ class SqliteDatabase:
         try:
             if self._writer is None:
                 self._writer = self._open_writer()
-            self._writer.exec_driver_sql("BEGIN IMMEDIATE")
-            self._writer.exec_driver_sql("PRAGMA query_only=ON")
+            driver = _driver(self._writer)
+            driver.execute("BEGIN IMMEDIATE")
+            driver.execute("PRAGMA query_only=ON")
         except DBAPIError as error:
             raise AwayError from error
+        except sqlite3.Error as error:
+            raise AwayError(str(error)) from None
         return self._writer
 
     def write(self, batches: Sequence[Batch]) -> None:
@@ -115,37 +122,34 @@ class SqliteDatabase:
         connection = self._writer
         if connection is None or not _driver(connection).in_transaction:
             raise LocalUseError("a unit of work ended the writer's transaction")
-        connection.exec_driver_sql("PRAGMA query_only=OFF")
-        for batch in batches:
-            shape = batch.shape
-            statement = self._statements.get(shape)
-            if statement is None:
-                statement = self._statements[shape] = row_statement(shape, connection.dialect)
-            result = connection.exec_driver_sql(statement, batch.parameters)
-            # A primary key matches one row at most, so the sum tells whether one is missing.
-            if shape.operation is Update and result.rowcount != len(batch.parameters):
-                raise LocalUseError(f"Update of {shape.table.name}: the row does not exist")
-            self._unfolded += len(batch.parameters)
+        driver = _driver(connection)
+        try:
+            driver.execute("PRAGMA query_only=OFF")
+            for batch in batches:
+                self._write_batch(driver, batch, connection.dialect)
+        except sqlite3.Error as error:
+            raise translated(error, connection) from error
 
     def commit(self) -> None:
         """See `Database.commit`."""
         if self._writer is None:
             raise AwayError("no transaction")
         try:
-            self._writer.exec_driver_sql("COMMIT")
-        except DBAPIError as error:
+            _driver(self._writer).execute("COMMIT")
+        except sqlite3.Error as error:
             self._drop_writer()
             self._log_in_doubt = _code(error) != sqlite3.SQLITE_FULL
-            raise AwayError from error
+            raise AwayError(str(error)) from None
 
     def roll_back(self) -> None:
         """See `Database.roll_back`."""
         try:
             if self._writer is not None:
-                self._writer.exec_driver_sql("PRAGMA query_only=OFF")
-                if _driver(self._writer).in_transaction:  # some errors roll back by themselves
-                    self._writer.exec_driver_sql("ROLLBACK")
-        except SQLAlchemyError:
+                driver = _driver(self._writer)
+                driver.execute("PRAGMA query_only=OFF")
+                if driver.in_transaction:  # some errors roll back by themselves
+                    driver.execute("ROLLBACK")
+        except (sqlite3.Error, SQLAlchemyError):
             self._drop_writer()
 
     @contextlib.contextmanager
@@ -159,7 +163,18 @@ class SqliteDatabase:
 
     def explained(self, error: DBAPIError) -> tuple[bool, str]:
         """See `Database.explained`."""
-        return _code(error) in _OUR_FAULT, str(error.orig)
+        return _code(error.orig) in _OUR_FAULT, str(error.orig)
+
+    def _write_batch(self, driver: sqlite3.Connection, batch: Batch, dialect: Dialect) -> None:
+        shape = batch.shape
+        statement = self._statements.get(shape)
+        if statement is None:
+            statement = self._statements[shape] = row_statement(shape, dialect)
+        written = driver.executemany(statement, batch.parameters).rowcount
+        # A primary key matches one row at most, so the sum tells whether one is missing.
+        if shape.operation is Update and written != len(batch.parameters):
+            raise LocalUseError(f"Update of {shape.table.name}: the row does not exist")
+        self._unfolded += len(batch.parameters)
 
     # --- the log
 
@@ -198,6 +213,7 @@ class SqliteDatabase:
             uri=True,
             timeout=(self._busy_ms if busy_ms is None else busy_ms) / 1000,
             isolation_level=None,  # autocommit: transactions are ours, in SQL
+            cached_statements=_STATEMENTS,
             check_same_thread=False,
         )
         try:
@@ -258,9 +274,9 @@ def _source(connect: Callable[[], sqlite3.Connection], pool: type, **sizes: int)
     )
 
 
-def _code(error: DBAPIError) -> int:
+def _code(error: BaseException | None) -> int:
     """SQLite's primary result code; misuse for what the driver itself did not accept."""
-    code: int = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
     return code & 0xFF
 
 

@@ -196,6 +196,7 @@ def test_a_unit_cannot_end_the_transaction(
     engine: StoreEngine, path: Path, ending: Callable[[Connection], None]
 ) -> None:
     def end(connection: Connection) -> Decision[None]:
+        connection.exec_driver_sql("SELECT 1")
         ending(connection)
         return Decision(lambda _: ((peer("of the bad one"),), None))
 
