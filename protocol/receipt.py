@@ -17,7 +17,7 @@ Layout, all integers big-endian:
     112     8       instant, milliseconds since 1970 UTC
     120     32      key id of the issuer's receipt key, raw
     152     1       n, octets of detail (at most 200)
-    153     n       detail for people, UTF-8, no personal data
+    153     n       detail for people, UTF-8, no control characters (RC-3), no personal data
     153+n   65-457  proof (`protocol.proof`), in either form
     ======  ======  =====================================================================
 
@@ -29,6 +29,7 @@ zero and only the octets' digest says what is refused (RC-4). Signed octets: ``"
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -46,6 +47,7 @@ SUITE_NUMBERS: Final = {"sm2-sm3": 1, "ecdsa-p256-sha256": 2, "ed25519": 3}
 SUITE_NAMES: Final = {number: name for name, number in SUITE_NUMBERS.items()}
 UNKNOWN_DIGEST: Final = bytes(32)
 
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _MAGIC: Final = b"TBR1"
 _FIXED: Final = struct.Struct(">4sBBH6s18s16s32s32sQ32sB")
 MAX_RECEIPT_OCTETS: Final = _FIXED.size + MAX_DETAIL_OCTETS + MAX_PROOF_OCTETS
@@ -141,6 +143,8 @@ def _broken_rule(receipt: Receipt) -> str | None:
         return "the reference names no message"
     if (reference is None) != (receipt.message_digest == UNKNOWN_DIGEST):
         return "reference and message digest come together, or neither does"
+    if _CONTROL.search(receipt.detail):
+        return "detail with a control character"
     size = len(receipt.detail.encode())
     return (
         f"detail of {size} octets, at most {MAX_DETAIL_OCTETS}"

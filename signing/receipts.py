@@ -15,11 +15,12 @@ Step 5 is `concerns`, apart, because only the sender knows what it sent.
 from __future__ import annotations
 
 import hmac
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.errors import RefusedError, UnavailableError
-from protocol.limits import MAX_CLOCK_SKEW_MS
+from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_DETAIL_OCTETS
 from protocol.reasons import Reason
 from protocol.receipt import (
     UNKNOWN_DIGEST,
@@ -82,7 +83,7 @@ def draft_receipt(
         message_digest: The DigestValue, only if authenticated.
         refusal: What was refused and why; exactly with REFUSED.
     """
-    detail = "" if refusal is None else _clip(refusal.detail)
+    detail = "" if refusal is None else _fitting(refusal.detail)
     return Receipt(
         type=kind,
         issuer=issuer,
@@ -97,8 +98,10 @@ def draft_receipt(
     )
 
 
-def _clip(detail: str, limit: int = 200) -> str:
-    return detail.encode()[:limit].decode(errors="ignore")
+def _fitting(detail: str) -> str:
+    """As much of it as a receipt carries, in one line (RC-3)."""
+    line = "".join(" " if unicodedata.category(each) == "Cc" else each for each in detail)
+    return line.encode()[:MAX_DETAIL_OCTETS].decode(errors="ignore")
 
 
 def verify_receipt(

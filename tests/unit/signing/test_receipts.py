@@ -110,6 +110,23 @@ def test_a_refusal_carries_its_reason_and_as_much_detail_as_fits() -> None:
     assert MAX_DETAIL_OCTETS - 3 < len(receipt.detail.encode()) <= MAX_DETAIL_OCTETS
 
 
+@pytest.mark.spec("RC-3")
+def test_a_detail_is_one_line_whatever_it_quotes() -> None:
+    refused = RefusedError(Reason.ITEM_NOT_SERVED, "第一行\n\x1b[2J第二行　\0")
+    octets = receipt_for(MESSAGE, KEYS, XIANGYANG, ReceiptType.REFUSED, refusal=refused)
+    assert verify_receipt(octets, KEYS.trust()).receipt.detail == "第一行  [2J第二行　 "
+
+
+@pytest.mark.spec("RC-1", "RC-3")
+def test_a_detail_that_would_move_a_cursor_makes_a_receipt_invalid() -> None:
+    octets = receipt_for(
+        MESSAGE, KEYS, XIANGYANG, ReceiptType.REFUSED,
+        refusal=RefusedError(Reason.ITEM_NOT_SERVED, "detail"),
+    )  # fmt: skip
+    for spoilt in (octets.replace(b"detail", b"de\0ail"), octets.replace(b"detail", b"de\x1bail")):
+        assert "control character" in refusal(spoilt).detail
+
+
 @pytest.mark.spec("RC-1")
 def test_step_1_layout() -> None:
     assert "magic" in refusal(b"X" + RECEIVED[1:]).detail
