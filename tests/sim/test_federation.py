@@ -38,8 +38,8 @@ SAMPLES = {
     "push": make_sample(),
     # Nobody can dial a window node; each calls its hub and its neighbours that can be dialled.
     "pull": make_sample(WUHAN, XIANGYANG, YUEYANG),
-    # Two of them lie behind gates: files are the only way in and out.
-    "ferry": make_sample(XIANGYANG, YUEYANG),
+    # Two of them lie behind gates: files are the only way in and out. The third one calls.
+    "ferry": make_sample(XIANGYANG, YUEYANG, WUHAN),
 }
 FERRIED = ((HUB, XIANGYANG), (HUNAN, YUEYANG))
 SEEDS = {"push": 20, "pull": 4, "ferry": 4}
