@@ -22,13 +22,15 @@ import typer
 from node.cli.asking import CONFIG_NAME, ConfigFile, ask
 from node.cli.ending import CommandError, Exit
 from node.cli.output import AsJson, write, write_json, write_table
+from protocol.limits import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from node.cli.local import Json, LocalNode
 
 _POLL_S: Final = 0.1
+_IN_REQUEST_OCTETS: Final = 4 * MIB
 _RECEIPTS: Final = {"custody": "托管", "received": "签收", "refused": "拒收"}
 
 DocumentFile: TypeAlias = Annotated[
@@ -62,9 +64,13 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """收件并转送 · file a case with the authority that is responsible for it."""
-    form, files = _document(document), _files(attach or ())
-    key = key or _digest("submit", authority, form, files)
-    answer = ask(config, lambda node: node.submit(authority, form, files, key))
+    form, attached = _document(document), _attached(attach or ())
+    key = key or _digest("submit", authority, form, _told(attached))
+
+    async def submitting(node: LocalNode) -> Json:
+        return await node.submit(authority, form, await _files(node, attached), key)
+
+    answer = ask(config, submitting)
     if as_json:
         write_json(answer)
         return
@@ -85,12 +91,12 @@ def act(
     as_json: AsJson = False,
 ) -> None:
     """办理一步 · take the next step of a case."""
-    form, files = _document(document), _files(attach or ())
+    form, attached = _document(document), _attached(attach or ())
 
     async def acting(node: LocalNode) -> Json:
         ours = authority or _only_side(await node.case(case))
-        digest = key or _digest(case, kind, ours, form, files)
-        return await node.act(case, ours, kind, form, files, digest)
+        digest = key or _digest(case, kind, ours, form, _told(attached))
+        return await node.act(case, ours, kind, form, await _files(node, attached), digest)
 
     answer = ask(config, acting)
     if as_json:
@@ -210,18 +216,51 @@ def _document(path: Path) -> Json:
     return form
 
 
-def _files(attached: Sequence[str]) -> Json:
-    files: Json = {}
-    for row in attached:
+def _attached(rows: Sequence[str]) -> dict[str, Path]:
+    """The files by part id."""
+    found: dict[str, Path] = {}
+    for row in rows:
         part, equals, name = row.partition("=")
         path = Path(name)
         if not equals or not path.is_file():
             what = f"--attach {row}: 须为 部件号=现有文件 has to be part id=existing file"
             raise CommandError(what, "例如 for example: --attach m1=scan.pdf")
-        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        octets = base64.b64encode(path.read_bytes()).decode("ascii")
-        files[part] = {"mediaType": media_type, "base64": octets}
+        found[part] = path
+    return found
+
+
+def _told(attached: Mapping[str, Path]) -> Json:
+    """What the files are, for the digest of the request."""
+    found: Json = {}
+    for part, path in attached.items():
+        with path.open("rb") as octets:
+            found[part] = [_media_type(path), hashlib.file_digest(octets, "sha256").hexdigest()]
+    return found
+
+
+async def _files(node: LocalNode, attached: Mapping[str, Path]) -> Json:
+    """The files as a request names them: in it, or uploaded before it if they are many octets."""
+    sizes = {part: _size(path) for part, path in attached.items()}
+    files: Json = {}
+    for part, path in attached.items():
+        if sum(sizes.values()) <= _IN_REQUEST_OCTETS:
+            content = {"base64": _base64(path)}
+        else:
+            content = {"upload": await node.upload(path, sizes[part])}
+        files[part] = {"mediaType": _media_type(path), **content}
     return files
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _media_type(path: Path) -> str:
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
 def _digest(*request: object) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
 
 import aiohttp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 Json: TypeAlias = dict[str, Any]
 
 _PROBLEM_TYPE: Final = "application/problem+json"
+_UPLOADING: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=120)
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=5)
 
 
@@ -107,6 +109,46 @@ class LocalNode:
         body = {"authority": authority, "submit": document, "files": files}
         return await self._json("POST", "/v1/cases", body=body, key=key)
 
+    async def upload(self, path: Path, size: int) -> str:
+        """Bring a file of this size (tus 1.0.0); the upload's id, to be named in `files`."""
+        created = await self._tus("POST", "/v1/uploads", {"Upload-Length": str(size)})
+        place, offset = created["Location"], 0
+        while offset < size:
+            offset = await self._append(place, path, offset)
+        return place.rpartition("/")[2]
+
+    async def _append(self, place: str, path: Path, offset: int) -> int:
+        """Send the file from here on; where to go on: at its end, or where the connection broke."""
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        try:
+            with path.open("rb") as octets:
+                octets.seek(offset)
+                told = await self._tus("PATCH", place, headers, octets)
+        except NodeUnreachableError:
+            told = await self._tus("HEAD", place)
+            if int(told["Upload-Offset"]) == offset:
+                raise
+        return int(told["Upload-Offset"])
+
+    async def _tus(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        octets: BinaryIO | None = None,
+    ) -> Mapping[str, str]:
+        """The headers of an answer."""
+        sent = {"Tus-Resumable": "1.0.0", **(headers or {})}
+        try:
+            async with self._opened().request(
+                method, path, headers=sent, data=octets, timeout=_UPLOADING
+            ) as response:
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    raise ProblemError(response.status, _problem(response, await response.read()))
+                return response.headers
+        except (aiohttp.ClientError, OSError) as error:
+            raise NodeUnreachableError(self.url, _why(error)) from error
+
     async def cases(self, **filters: str) -> Json:
         """A page of cases; filters: side, state, limit, after."""
         return await self._json("GET", "/v1/cases", params=filters)
@@ -187,12 +229,9 @@ class LocalNode:
         body: Json | None = None,
         key: str | None = None,
     ) -> bytes:
-        if self._session is None:
-            message = "use the client as a context manager"
-            raise RuntimeError(message)
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
-            async with self._session.request(
+            async with self._opened().request(
                 method, path, params=params, json=body, headers=headers
             ) as response:
                 octets = await response.read()
@@ -201,6 +240,12 @@ class LocalNode:
                 return octets
         except (aiohttp.ClientError, OSError) as error:
             raise NodeUnreachableError(self.url, _why(error)) from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            message = "use the client as a context manager"
+            raise RuntimeError(message)
+        return self._session
 
 
 def _problem(response: aiohttp.ClientResponse, octets: bytes) -> Json:

@@ -54,15 +54,19 @@ async def found(uploads: Uploads, upload_id: str, client: str = CLERK) -> Upload
 
 
 async def file(
-    node: DrivenNode, key: str, files: Mapping[str, InMemory | Uploaded], client: str = CLERK
+    node: DrivenNode,
+    key: str,
+    files: Mapping[str, InMemory | Uploaded],
+    client: str = CLERK,
+    destination: str = EZHOU,
 ) -> Outcome:
-    """A case of Wuhan for Ezhou with these files."""
+    """A case of Wuhan with these files."""
     rows = tuple(Material(name, "扫描件", "electronic", "B", 1, part=name) for name in files)
     draft = Draft(
         operator(WUHAN).authority,
-        submission(EZHOU, rows),
+        submission(destination, rows),
         materials=files,
-        recipient=operator(EZHOU),
+        recipient=operator(destination),
         token=Token(client, key, key.encode().ljust(32)),
     )
     return await node.engine.file(draft)
