@@ -290,6 +290,14 @@ class TrustSection(_Table):
             "trust-memory.json",
         ),
     ] = Path("trust-memory.json")
+    fetch: Annotated[
+        Literal["auto", "never"],
+        Key(
+            "是否从对端取较新的目录文件（自证其真，成套核验后落盘）",
+            "whether to fetch newer documents of the directory from peers",
+            "auto",
+        ),
+    ] = "auto"
     grace_days: Annotated[
         int,
         Field(ge=0, le=MAX_GRACE_MS // _DAY_MS),

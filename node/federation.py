@@ -22,7 +22,14 @@ import structlog
 
 from node.config import ConfigError, Problem
 from node.context import Federation
-from node.documents import DocumentFile, files_in, read_document, set_of
+from node.documents import (
+    DocumentFile,
+    files_in,
+    lay_down,
+    read_document,
+    set_of,
+    superseded,
+)
 from node.trust_memory import TrustMemory, read_memory, remembering, write_memory
 from protocol.errors import RefusedError, UnavailableError
 from protocol.identifiers import province_of
@@ -77,6 +84,7 @@ class Trust:
         self._clock = clock
         self._own = province_of(config.node.id)
         self._held: dict[str, Held] = {}
+        self._pinned: tuple[str, ...] = ()
         self._seen: frozenset[tuple[object, ...]] = frozenset()
         self._sheets: dict[str, SheetDocument] = {}
 
@@ -114,6 +122,49 @@ class Trust:
             self._held, self._sheets = held, sheets
         return Federation(directory, catalogue)
 
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """The provinces the trust anchor pinned at the last `load`."""
+        return self._pinned
+
+    def documents(self, prefix: str) -> Iterator[bytes]:
+        """A province's files in force, its items before its freshness statement; none unknown."""
+        held = self._held.get(prefix)
+        if held is not None:
+            *others, freshness = held.province.octets()
+            yield from others
+            yield from () if held.items is None else (held.items.octets,)
+            yield freshness
+
+    def adopt(self, prefix: str, documents: Iterable[bytes]) -> bool:
+        """Lay down what a peer holds of a province, if that makes a newer set than is in force.
+
+        Returns:
+            Whether anything was written; `load` puts it in force.
+
+        Raises:
+            RefusedError, UnavailableError: it makes none, with what is there.
+            ConfigError: `[trust]` has no folder for it, or a file there is damaged.
+            OSError: the disk refused.
+        """
+        with remembering(self._trust.memory):
+            memory = read_memory(self._trust.memory)
+            there = self._read_files()
+            known = {file.digest for file in there}
+            peer = [read_document(self._trust.directories[0], octets) for octets in documents]
+            fresh = [row for row in peer if row.digest not in known and row.prefix == prefix]
+            with _telling(self._trust.anchor):
+                pin = TrustAnchor.read(_read(self._trust.anchor)).entry(prefix)
+            held = self._take(pin, [*fresh, *there], memory)
+            wanted = {digest_of(octets) for octets in held.province.octets()}
+            wanted |= set() if held.items is None else {held.items.digest}
+            news = [row for row in fresh if row.digest in wanted]
+            lay_down(self._trust, news)
+            for file in there if news else ():
+                if superseded(file, held.province):
+                    file.path.unlink(missing_ok=True)
+        return bool(news)
+
     def changed(self) -> bool:
         """Whether a file is another than at the last `load`, whatever that came to."""
         return self._look() != self._seen
@@ -142,6 +193,7 @@ class Trust:
         with _telling(self._trust.anchor):
             anchor = TrustAnchor.read(_read(self._trust.anchor))
             anchor.entry(self._own)
+        self._pinned = tuple(pin.prefix for pin in anchor.anchors)
         held = dict(self._held)
         for pin in anchor.anchors:
             own = pin.prefix == self._own

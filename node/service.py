@@ -39,6 +39,7 @@ from node.store.engine import StoreEngine
 from node.store.opening import open_database
 from node.store.stores import ThreadedStore
 from node.tls import load_identity
+from node.trust_sync import TrustSync
 from node.trust_watch import TrustWatch
 from node.workers import ThreadWorkers
 from protocol.bodies import KINDS
@@ -74,6 +75,7 @@ class Service:
         trust: Trust,
         listener: PeerListener,
         transport: HttpsTransport,
+        sync: TrustSync,
         work: asyncio.Task[None],
     ) -> None:
         self.config: Final = config
@@ -82,6 +84,7 @@ class Service:
         self._trust = trust
         self._listener = listener
         self._transport = transport
+        self.sync: Final = sync
         self._work = work
 
     @property
@@ -166,7 +169,10 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         limits = ListenerLimits(
             posts=config.limits.posts, posts_per_peer=config.limits.posts_per_peer
         )
-        listener = PeerListener(engine.exchange, identity, pins(directory, here), limits, engine)
+        sync = TrustSync(context, trust, transport.ask_documents)
+        listener = PeerListener(
+            engine.exchange, identity, pins(directory, here), limits, engine, documents=sync.answer
+        )
         await engine.prepare()
         work = asyncio.create_task(engine.run())
         stack.push_async_callback(_cancelled, work)
@@ -182,9 +188,11 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             _log.warning("no peer can hand this node anything: no url, no pull, no ferry")
         if config.local.host not in _LOOPBACK:
             _log.warning("local API beyond this machine, without TLS", host=config.local.host)
-        service = Service(config, token, engine, trust, listener, transport, work)
-        watch = asyncio.create_task(TrustWatch(context, trust, service.reload).run())
-        stack.push_async_callback(_cancelled, watch)
+        service = Service(config, token, engine, trust, listener, transport, sync, work)
+        fetching = sync if config.trust.fetch == "auto" else None
+        watch = TrustWatch(context, trust, service.reload, fetching)
+        watching = asyncio.create_task(watch.run())
+        stack.push_async_callback(_cancelled, watching)
         _log.info(
             "serving",
             node=here,

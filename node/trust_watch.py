@@ -2,7 +2,8 @@
 
 A freshness statement lives for a day, so somebody lays down a new one every few hours: whatever
 lies in the files of `[trust]` is read again when they change, and while something of them could not
-be decided yet. What is refused is said once and looked at again when the files have changed.
+be decided yet. What peers hold is fetched into them (node/trust_sync.py). What is refused is said
+once and looked at again when the files have changed.
 
 A province whose documents have expired is an alarm when it happens and once a day after that.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from node.context import NodeContext
     from node.federation import Trust
+    from node.trust_sync import TrustSync
 
 LOOK_MS: Final = 30_000
 _REMIND_MS: Final = 24 * 3600 * 1000
@@ -32,7 +34,11 @@ class TrustWatch:
     """Watches the signed files of one node, and their time."""
 
     def __init__(
-        self, context: NodeContext, trust: Trust, reload: Callable[[], Awaitable[None]]
+        self,
+        context: NodeContext,
+        trust: Trust,
+        reload: Callable[[], Awaitable[None]],
+        sync: TrustSync | None = None,
     ) -> None:
         """Nothing is known yet.
 
@@ -40,10 +46,12 @@ class TrustWatch:
             context: The node.
             trust: Its files.
             reload: Puts in force what they say now.
+            sync: Fetches newer ones from peers.
         """
         self._context = context
         self._trust = trust
         self._reload = reload
+        self._sync = sync
         self._again = False
         self._told: dict[str, tuple[Standing, int]] = {}
 
@@ -53,6 +61,8 @@ class TrustWatch:
             self.tell()
             await self._context.clock.sleep_ms(LOOK_MS)
             try:
+                if self._sync is not None and self._sync.due():
+                    await self._sync.round()
                 await self.look()
             except Exception:  # noqa: BLE001 - a fault of ours must not end the watch
                 _log.exception("looking after the signed files failed")

@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FILES: Final = (
     "tests/unit/routing/test_directory_attacks.py",
     "tests/unit/node/test_federation.py",
+    "tests/unit/node/test_trust_sync.py",
     "tests/sim/test_attacks_by_provinces.py",
     "tests/sim/test_attacks_on_logs.py",
 )

@@ -14,7 +14,6 @@ import typer
 
 from node.cli.asking import CONFIG_NAME, ConfigFile, ask
 from node.cli.documents import (
-    MODELS,
     Signer,
     check_files,
     kind_of,
@@ -24,13 +23,12 @@ from node.cli.documents import (
     read_files,
     read_octets,
     sign_payload,
-    write_file,
 )
 from node.cli.ending import CommandError, Exit
 from node.cli.output import AsJson, write, write_json, write_table
 from node.cli.publisher import Publisher
 from node.clock import SystemClock
-from node.documents import NAMES
+from node.documents import MODELS, NAMES, write_file
 from node.keystore import FileKeyStore
 from protocol.instants import format_instant
 from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, ItemsPayload, SheetPayload
@@ -38,8 +36,8 @@ from routing.payload import read_model
 from signing.keys import KeyUse
 
 if TYPE_CHECKING:
-    from node.cli.documents import Payload
     from node.cli.local import Json, LocalNode
+    from node.documents import Payload
 
 app = typer.Typer(no_args_is_help=True, help="事项目录 · service items and who does them where")
 

@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from node.cli.documents import (
-    Signer,
-    naming,
-    payload_of,
-    read_files,
-    read_octets,
-    write_file,
-)
+from node.cli.documents import Signer, naming, payload_of, read_files, read_octets
 from node.cli.ending import CommandError, Exit
 from node.cli.output import write
 from node.cli.publisher import Publisher
 from node.cli.summaries import changes, people
 from node.clock import SystemClock, SystemEntropy
+from node.documents import write_file
 from node.keystore import INDEX_NAME, FileKeyStore
 from protocol.envelope import Environment  # noqa: TC001 - typer reads it
 from routing.catalogue import ItemsPayload
@@ -48,8 +42,7 @@ from signing.suites import Suite
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from node.cli.documents import Payload
-    from node.documents import DocumentFile
+    from node.documents import DocumentFile, Payload
 
 _DAY_MS: Final = 24 * 3600 * 1000
 _YEAR_MS: Final = 366 * _DAY_MS

@@ -23,15 +23,7 @@ from node.cli.ceremony import (
     still_needed,
     tell_proposed,
 )
-from node.cli.documents import (
-    check_files,
-    naming,
-    payload_of,
-    read_anchor,
-    read_files,
-    read_octets,
-    write_file,
-)
+from node.cli.documents import check_files, naming, payload_of, read_anchor, read_files, read_octets
 from node.cli.ending import CommandError, Exit
 from node.cli.in_force import freshness_app, revoke
 from node.cli.install import install
@@ -39,7 +31,7 @@ from node.cli.output import NOT_DIALLED, AsJson, write, write_json, write_table
 from node.cli.publisher import Publisher
 from node.cli.summaries import changes, summary
 from node.clock import SystemClock
-from node.documents import read_document
+from node.documents import read_document, write_file
 from node.request import NodeFacts, read_request
 from protocol.errors import RefusedError, TongbanError
 from protocol.instants import format_instant, parse_instant
@@ -65,8 +57,7 @@ from routing.directory_rules import advice, check_directory
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from node.cli.documents import Payload
-    from node.documents import DocumentFile
+    from node.documents import DocumentFile, Payload
 
 _DAY_MS: Final = 24 * 3600 * 1000
 _HOUR_MS: Final = 3600 * 1000

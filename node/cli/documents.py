@@ -4,37 +4,29 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
+from node import documents
 from node.cli.ending import CommandError
-from node.documents import DocumentFile, files_in, read_document, set_of
+from node.documents import MODELS, DocumentFile, Payload, files_in, read_document, set_of
 from node.federation import named_items
-from node.keyfile import sync_directory
 from protocol.errors import RefusedError, UnavailableError
 from routing.catalogue import (
-    ITEMS_TYPE,
     SHEET_TYPE,
     Catalogue,
     ItemsDocument,
-    ItemsPayload,
     SheetDocument,
-    SheetPayload,
     open_sheet,
 )
 from routing.directory import Directory
-from routing.directory_document import DIRECTORY_TYPE, DirectoryPayload
+from routing.directory_document import DIRECTORY_TYPE
 from routing.directory_province import Province, open_province
 from routing.directory_roles import (
-    FRESHNESS_TYPE,
-    REVOCATION_TYPE,
     ROOT_TYPE,
-    FreshnessPayload,
-    RevocationPayload,
-    RootPayload,
     TrustAnchor,
 )
-from routing.payload import read_payload, write_payload
-from signing.document import assemble_document, read_claims, signed_octets
+from routing.payload import write_payload
+from signing.document import assemble_document, signed_octets
 from signing.keys import SigningRequest
 
 if TYPE_CHECKING:
@@ -42,24 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from signing.keys import KeyStore
-
-Payload: TypeAlias = (
-    RootPayload
-    | DirectoryPayload
-    | FreshnessPayload
-    | RevocationPayload
-    | ItemsPayload
-    | SheetPayload
-)
-
-MODELS: Final[dict[str, type[Payload]]] = {
-    ROOT_TYPE: RootPayload,
-    DIRECTORY_TYPE: DirectoryPayload,
-    FRESHNESS_TYPE: FreshnessPayload,
-    REVOCATION_TYPE: RevocationPayload,
-    ITEMS_TYPE: ItemsPayload,
-    SHEET_TYPE: SheetPayload,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +78,9 @@ def read_files(paths: Iterable[Path]) -> list[DocumentFile]:
 
 
 def payload_of(file: DocumentFile) -> Payload:
-    """What a document says, unverified.
-
-    Raises:
-        RefusedError: DOCUMENT_INVALID: it does not follow its structure.
-    """
+    """What a document says, unverified; a refusal names the file."""
     with naming(file.path):
-        return read_payload(MODELS[file.kind], read_claims(file.octets).payload)
+        return documents.payload_of(file)
 
 
 def check_files(files: Sequence[DocumentFile], anchor: TrustAnchor, now_ms: int) -> Checked:
@@ -176,11 +146,3 @@ def sign_payload(payload: Payload, *signers: Signer) -> bytes:
 def kind_of(payload: Payload) -> str:
     """The signed type of a payload."""
     return next(kind for kind, model in MODELS.items() if type(payload) is model)
-
-
-def write_file(path: Path, octets: bytes) -> None:
-    """Put a document where it belongs: whoever reads it meanwhile sees the old one or the new."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(octets)
-    fresh.replace(path)
-    sync_directory(path.parent)

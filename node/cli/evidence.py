@@ -13,10 +13,11 @@ import typer
 
 import schemas
 from node.cli.asking import CONFIG_NAME, ConfigFile, ask
-from node.cli.documents import read_anchor, read_octets, write_file
+from node.cli.documents import read_anchor, read_octets
 from node.cli.ending import CommandError, Exit
 from node.cli.local import ProblemError
 from node.cli.output import AsJson, write, write_json
+from node.documents import write_file
 from node.evidence import verify_file
 from protocol.bodies import KINDS, kind_named
 from protocol.instants import format_instant

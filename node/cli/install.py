@@ -1,35 +1,39 @@
 """`directory install`: what was published, checked against a node's anchor, into its home.
 
 Everything that will then lie in the home is checked together, before anything is written, and
-nothing goes back to an older version. The freshness statement is written last: until it is there
-the node goes on with what it has, so a copy that was cut short does no harm.
+nothing goes back to an older version.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node.cli.asking import CONFIG_NAME, ConfigFile
-from node.cli.documents import naming, payload_of, read_anchor, read_files, read_octets, write_file
+from node.cli.documents import naming, payload_of, read_anchor, read_files, read_octets
 from node.cli.ending import CommandError, Exit
 from node.cli.output import write
-from node.cli.publisher import file_name
 from node.clock import SystemClock
 from node.config import load_config
-from node.documents import NAMES, DocumentFile, files_in, read_document
+from node.documents import (
+    DocumentFile,
+    file_name,
+    files_in,
+    lay_down,
+    read_document,
+    superseded,
+    write_file,
+)
 from node.federation import take_province
 from node.trust_memory import read_memory, remembering, write_memory
 from protocol.errors import RefusedError, TongbanError
 from protocol.reasons import Reason
-from routing.catalogue import ITEMS_TYPE, SHEET_TYPE, open_sheet
+from routing.catalogue import SHEET_TYPE, open_sheet
 from routing.directory import Directory
-from routing.directory_document import DIRECTORY_TYPE
 from routing.directory_memory import remember
-from routing.directory_roles import FRESHNESS_TYPE, REVOCATION_TYPE, ROOT_TYPE
 from routing.payload import require_forward
 
 if TYPE_CHECKING:
@@ -40,15 +44,6 @@ if TYPE_CHECKING:
     from node.trust_memory import TrustMemory
     from routing.directory_roles import TrustAnchor
     from routing.payload import Named
-
-_ORDER: Final = (
-    ROOT_TYPE,
-    DIRECTORY_TYPE,
-    REVOCATION_TYPE,
-    ITEMS_TYPE,
-    FRESHNESS_TYPE,
-    SHEET_TYPE,
-)
 
 
 def install(
@@ -65,7 +60,7 @@ def install(
     """安装到节点 · check published files against the node's anchor and put them in its home."""
     settings = load_config(config)
     trusted = _anchor_of(settings, anchor)
-    fresh = sorted(read_files(files), key=lambda file: _ORDER.index(file.kind))
+    fresh = read_files(files)
     there = _installed(settings, fresh)
     with remembering(settings.trust.memory):
         memory = read_memory(settings.trust.memory)
@@ -73,13 +68,12 @@ def install(
         sheets = _check_sheets(fresh, there, trusted, memory, held)
         if anchor is not None and not settings.trust.anchor.exists():
             write_file(settings.trust.anchor, read_octets(anchor))
+        lay_down(settings.trust, fresh)
         for file in fresh:
-            place = _folder(settings, file) / file_name(file)
-            write_file(place, file.octets)
-            name = f"{NAMES[file.kind]} {payload_of(file).publisher}"
-            write(f"已安装 installed {name} 版本 version {payload_of(file).version}  {place}")
+            name = f"{file.name} {payload_of(file).publisher}"
+            write(f"已安装 installed {name} 版本 version {payload_of(file).version}")
         for file in there:
-            if _superseded(file, held):
+            if file.prefix in held and superseded(file, held[file.prefix].province):
                 file.path.unlink()
         provinces = {prefix: remember(row.province) for prefix, row in held.items()}
         changed = {
@@ -87,7 +81,7 @@ def install(
             "sheets": memory.sheets | sheets,
         }
         write_memory(settings.trust.memory, memory.model_copy(update=changed))
-    write("运行中的节点自行采用 a running node takes it within minutes; at once on SIGHUP")
+    write("运行中的节点半分钟内自行采用 a running node takes it within half a minute")
 
 
 def _anchor_of(settings: Config, given: Path | None) -> TrustAnchor:
@@ -178,30 +172,3 @@ def _check_sheets(
             require_forward(publisher, sheet.named, memory.sheets.get(publisher))
         named[publisher] = sheet.named
     return named
-
-
-def _superseded(file: DocumentFile, held: dict[str, Held]) -> bool:
-    """Whether a file there is no longer of the set in force."""
-    province = None if file.prefix not in held else held[file.prefix].province
-    if province is None or file.kind not in (DIRECTORY_TYPE, ITEMS_TYPE):
-        return False
-    said = province.freshness.payload
-    named = said.directory if file.kind == DIRECTORY_TYPE else said.items
-    return named is not None and file.digest != named.digest
-
-
-def _folder(settings: Config, file: DocumentFile) -> Path:
-    """Where a document goes."""
-    trust = settings.trust
-    catalogue = file.kind in (ITEMS_TYPE, SHEET_TYPE)
-    section, paths = (
-        ("catalogue", trust.catalogue) if catalogue else ("directories", trust.directories)
-    )
-    for path in paths:
-        if path.is_dir():
-            return path
-        if not path.exists() and not path.suffix:
-            path.mkdir(parents=True)
-            return path
-    what = f"{file.path}: [trust] {section} 没有其位置 has no place for it"
-    raise CommandError(what, "在配置中加一个目录 add a folder there in the configuration")

@@ -14,18 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from node.cli.documents import (
-    MODELS,
-    kind_of,
-    naming,
-    payload_of,
-    read_anchor,
-    read_files,
-    read_octets,
-    write_file,
-)
+from node.cli.documents import kind_of, naming, payload_of, read_anchor, read_files, read_octets
 from node.cli.ending import CommandError, Exit
-from node.documents import NAMES, DocumentFile, read_document
+from node.documents import MODELS, DocumentFile, file_name, read_document, write_file
 from routing.catalogue import ITEMS_TYPE, ItemsPayload
 from routing.directory_document import DIRECTORY_TYPE, DirectoryPayload
 from routing.directory_province import RootDocument, open_as_directory_role, open_roots
@@ -42,7 +33,7 @@ from signing.document import proposed_document
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from node.cli.documents import Payload
+    from node.documents import Payload
 
 T = TypeVar("T", bound="Payload")
 
@@ -227,15 +218,3 @@ class Publisher:
         named = Named(version=1, digest=digest_of(root))
         anchor = TrustAnchor(anchors=(AnchorEntry(prefix=prefix, name=name, root=named),))
         write_file(self.anchor_file, anchor.model_dump_json(indent=1).encode() + b"\n")
-
-
-def file_name(file: DocumentFile) -> str:
-    """What a document's file is called wherever it lies; names carry no meaning."""
-    payload = payload_of(file)
-    name = f"{NAMES[file.kind]}-{payload.publisher}"
-    if file.kind == REVOCATION_TYPE:
-        # Of its payload: signatures are still to come when it is named.
-        return f"{name}-{digest_of(write_payload(payload))[:_SHORT]}.json"
-    if NAMES[file.kind] in ("freshness", "sheet"):
-        return f"{name}.json"
-    return f"{name}-{payload.version}.json"

@@ -17,7 +17,7 @@ from routing.directory_roles import RootPayload
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from node.cli.documents import Payload
+    from node.documents import Payload
 
 _NAMES: Final = ("id", "uscc", "code", "name", "kind")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -133,6 +134,24 @@ async def test_a_hang_up_reloads_what_was_published_and_nothing_stops(homes: Hom
             assert province["version"] == 2
         child.send_signal(signal.SIGINT)
         assert await child.wait() == 0
+
+
+@pytest.mark.spec("DI-18", "DI-19")
+@in_loop
+async def test_a_newer_directory_goes_from_peer_to_peer(homes: Homes) -> None:
+    toml = homes.folder / XIANGYANG / "node.toml"
+    text = toml.read_text(encoding="utf-8")
+    toml.write_text(text.replace("../directories", "directories"), encoding="utf-8")
+    shutil.copytree(homes.folder / "directories", homes.folder / XIANGYANG / "directories")
+    async with running(homes.config(WUHAN)) as wuhan, running(homes.config(XIANGYANG)) as other:
+        assert not await other.sync.round(), "both hold the same"
+        homes.publish(version=2)
+        await wuhan.reload()
+        assert await other.sync.round()
+        await other.reload()
+        views = [node.engine.context.federation.directory.view() for node in (wuhan, other)]
+        assert views[0] == views[1]
+        assert views[0][0].directory.version == 2
 
 
 @in_loop

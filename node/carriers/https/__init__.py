@@ -1,4 +1,4 @@
-"""The HTTPS carrier: one route, one content type, bounded in every direction.
+"""The HTTPS carrier: one route for messages, one for the directory, bounded in every direction.
 
 `PeerListener` takes posts from peers, `HttpsTransport` makes them. Who the other end is, its pinned
 certificate says (node/tls.py) and nothing else.

@@ -21,6 +21,8 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from node.carriers.https.wire import (
+    DIRECTORY_PATH,
+    DOCUMENTS_TYPE,
     EXCHANGE_PATH,
     MAX_HEADER_OCTETS,
     MAX_HEADERS,
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Exchange: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """What is done with a post: the peer's node id and its frames; the frames to answer."""
+
+
+Documents: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""What is done with a question about the directory (node/trust_sync.py)."""
 
 
 class WaitingRoom(Protocol):
@@ -121,6 +127,7 @@ class PeerListener:
         peers: Node id to certificate, DER.
         limits: Bounds.
         room: Where calls that ask for what waits are held; without one they are posts like others.
+        documents: Answers questions about the directory, served at `DIRECTORY_PATH`.
 
     Raises:
         RefusedError: KEY_MALFORMED: one of the certificates is none.
@@ -133,9 +140,12 @@ class PeerListener:
         peers: Mapping[str, bytes],
         limits: ListenerLimits | None = None,
         room: WaitingRoom | None = None,
+        *,
+        documents: Documents | None = None,
     ) -> None:
         self._exchange = exchange
         self._room = room
+        self._documents = documents
         self._identity = identity
         self._limits = limits or ListenerLimits()
         self._peers = dict(peers)
@@ -254,8 +264,10 @@ class PeerListener:
             )
             stranger.force_close()
             raise stranger
+        if request.path == DIRECTORY_PATH and self._documents is not None:
+            return await self._hand_documents(request, peer, self._documents)
         if request.path != EXCHANGE_PATH:
-            raise web.HTTPNotFound(text=f"the only resource is {EXCHANGE_PATH}\n")
+            raise web.HTTPNotFound(text=f"no such resource; messages go to {EXCHANGE_PATH}\n")
         if request.method != hdrs.METH_POST:
             raise web.HTTPMethodNotAllowed(request.method, [hdrs.METH_POST])
         if request.content_type != MEDIA_TYPE or hdrs.CONTENT_ENCODING in request.headers:
@@ -267,6 +279,16 @@ class PeerListener:
         with self._place(peer):
             answer = await self._work(peer, self._exchange(peer, await self._received(request)))
             return await self._respond(request, answer)
+
+    async def _hand_documents(
+        self, request: web.BaseRequest, peer: str, documents: Documents
+    ) -> web.StreamResponse:
+        """What a peer lacks of a province's directory (DI-18)."""
+        if request.method != hdrs.METH_POST:
+            raise web.HTTPMethodNotAllowed(request.method, [hdrs.METH_POST])
+        with self._place(peer):
+            answer = await self._work(peer, documents(await self._received(request)))
+            return await self._respond(request, answer, kind=DOCUMENTS_TYPE)
 
     async def _call(
         self, request: web.BaseRequest, peer: str, wait_ms: int, room: WaitingRoom
@@ -326,11 +348,15 @@ class PeerListener:
             raise web.HTTPInternalServerError(text=text) from error
 
     async def _respond(
-        self, request: web.BaseRequest, answer: bytes, headers: Mapping[str, str] | None = None
+        self,
+        request: web.BaseRequest,
+        answer: bytes,
+        headers: Mapping[str, str] | None = None,
+        kind: str = MEDIA_TYPE,
     ) -> web.StreamResponse:
         # As a file, because it is then written piece by piece: asyncio's TLS takes any amount
         # at once and would hold all answers of a peer that does not read.
-        response = web.Response(body=io.BytesIO(answer), content_type=MEDIA_TYPE, headers=headers)
+        response = web.Response(body=io.BytesIO(answer), content_type=kind, headers=headers)
         await self._hand_over(request, response)
         return response
 

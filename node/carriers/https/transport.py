@@ -19,6 +19,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from yarl import URL
 
 from node.carriers.https.wire import (
+    DIRECTORY_PATH,
+    DOCUMENTS_TYPE,
     EXCHANGE_PATH,
     MAX_HEADER_OCTETS,
     MAX_HEADERS,
@@ -29,7 +31,7 @@ from node.carriers.https.wire import (
 from node.tls import client_context
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
 from protocol.frames import MEDIA_TYPE
-from protocol.limits import MAX_POST_OCTETS
+from protocol.limits import MAX_DOCUMENT_OCTETS, MAX_POST_OCTETS
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
@@ -119,6 +121,24 @@ class HttpsTransport:
         if len(octets) > MAX_POST_OCTETS:
             message = f"a post of {len(octets)} octets"
             raise LocalUseError(message)
+        return await self._post(peer, octets, _EXCHANGE, wait_ms, sent)
+
+    async def ask_documents(self, peer: str, question: bytes) -> bytes:
+        """Put a question about the directory to a peer; its answer (node/trust_sync.py).
+
+        Raises:
+            UnavailableError: PEER_UNREACHABLE; the detail says what happened.
+        """
+        return await self._post(peer, question, _DOCUMENTS, None, None)
+
+    async def _post(
+        self,
+        peer: str,
+        octets: bytes,
+        service: _Service,
+        wait_ms: int | None,
+        sent: Callable[[], None] | None,
+    ) -> bytes:
         endpoint = self._peers.get(peer)
         if endpoint is None:
             raise _unreachable(f"node {peer} has no endpoint in the directory")
@@ -128,7 +148,7 @@ class HttpsTransport:
             raise _unreachable(f"node {peer}: {error}") from error
         self._links[peer] = link
         try:
-            return await link.post(octets, wait_ms, sent)
+            return await link.post(octets, service, wait_ms, sent)
         except UnavailableError as error:
             raise _unreachable(f"node {peer} at {endpoint.url}: {error.detail}") from error
 
@@ -142,6 +162,20 @@ class HttpsTransport:
     async def close(self) -> None:
         """Close all connections and post nowhere any more."""
         await self.update_peers({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What a peer is asked for: where, what its answer is, and how large that may be."""
+
+    path: str
+    media_type: str
+    limit: int
+
+
+_EXCHANGE: Final = _Service(EXCHANGE_PATH, MEDIA_TYPE, MAX_POST_OCTETS)
+# One document may be larger than a post; then it comes alone.
+_DOCUMENTS: Final = _Service(DIRECTORY_PATH, DOCUMENTS_TYPE, MAX_DOCUMENT_OCTETS + MAX_POST_OCTETS)
 
 
 class _DeadConnectionError(UnavailableError):
@@ -168,7 +202,7 @@ class _Link:
     def __init__(self, identity: TlsIdentity, endpoint: Endpoint, limits: TransportLimits) -> None:
         self.endpoint = endpoint
         self._limits = limits
-        self._url = URL(endpoint.url).with_path(EXCHANGE_PATH)
+        self._url = URL(endpoint.url)
         if self._url.scheme != "https" or not self._url.host:
             message = f"{endpoint.url!r} is not of the form https://host:port"
             raise ValueError(message)
@@ -186,7 +220,6 @@ class _Link:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            headers={hdrs.CONTENT_TYPE: MEDIA_TYPE, hdrs.ACCEPT: MEDIA_TYPE},
             skip_auto_headers=[hdrs.USER_AGENT, hdrs.ACCEPT_ENCODING],
             max_line_size=MAX_HEADER_OCTETS,
             max_field_size=MAX_HEADER_OCTETS,
@@ -195,7 +228,11 @@ class _Link:
         )
 
     async def post(
-        self, octets: bytes, wait_ms: int | None, sent: Callable[[], None] | None
+        self,
+        octets: bytes,
+        service: _Service,
+        wait_ms: int | None,
+        sent: Callable[[], None] | None,
     ) -> bytes:
         """Post, at once over another connection if a kept one is dead."""
         again = AsyncRetrying(
@@ -207,7 +244,7 @@ class _Link:
         self._posts += 1
         try:
             async with asyncio.timeout(total_ms / MS_PER_S):
-                return await again(self._attempt, octets, wait_ms, sent)
+                return await again(self._attempt, octets, service, wait_ms, sent)
         except TimeoutError as error:
             raise _unreachable(f"no whole answer within {total_ms} ms") from error
         finally:
@@ -226,21 +263,29 @@ class _Link:
         return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=silence_ms / MS_PER_S)
 
     async def _attempt(
-        self, octets: bytes, wait_ms: int | None, sent: Callable[[], None] | None
+        self,
+        octets: bytes,
+        service: _Service,
+        wait_ms: int | None,
+        sent: Callable[[], None] | None,
     ) -> bytes:
+        kind = service.media_type
+        headers: dict[str, str] = {hdrs.CONTENT_TYPE: kind, hdrs.ACCEPT: kind}
+        if wait_ms is not None:
+            headers[PREFER] = f"wait={wait_ms // MS_PER_S}"
         attempt = _Attempt(silence_ms=self._limits.silence_ms + (wait_ms or 0))
         try:
             async with self._session.post(
-                self._url,
+                self._url.with_path(service.path),
                 data=io.BytesIO(octets) if sent is None else _Told(octets, sent),
                 ssl=self._context,
                 allow_redirects=False,
-                headers={} if wait_ms is None else {PREFER: f"wait={wait_ms // MS_PER_S}"},
+                headers=headers,
                 timeout=self._timeout(attempt.silence_ms),
                 trace_request_ctx=attempt,
             ) as response:
                 attempt.answered = True
-                return await _frames(response)
+                return await _body(response, service)
         except (aiohttp.ClientError, OSError) as error:
             detail = self._explain(error, attempt)
             lost = isinstance(error, aiohttp.ServerDisconnectedError | OSError)
@@ -289,17 +334,17 @@ class _Told(io.BytesIO):
         return piece
 
 
-async def _frames(response: aiohttp.ClientResponse) -> bytes:
-    """The frames of an answer, if it is one."""
+async def _body(response: aiohttp.ClientResponse, service: _Service) -> bytes:
+    """The octets of an answer, if it is one."""
     if response.status != HTTPStatus.OK:
         problem = await response.content.read(_MAX_PROBLEM_OCTETS)
         told = "".join(filter(str.isprintable, problem.decode(errors="replace")))
         raise _unreachable(f"HTTP {response.status}: {told}")
-    if response.content_type != MEDIA_TYPE:
-        raise _unreachable(f"its answer is {response.content_type}, not {MEDIA_TYPE}")
-    octets = await read_bounded(response.content, MAX_POST_OCTETS)
+    if response.content_type != service.media_type:
+        raise _unreachable(f"its answer is {response.content_type}, not {service.media_type}")
+    octets = await read_bounded(response.content, service.limit)
     if octets is None:
-        raise _unreachable(f"its answer is larger than {MAX_POST_OCTETS} octets")
+        raise _unreachable(f"its answer is larger than {service.limit} octets")
     return octets
 
 

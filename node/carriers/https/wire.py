@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import aiohttp
 
 EXCHANGE_PATH: Final = "/tongban/1/exchange"
+DIRECTORY_PATH: Final = "/tongban/1/directory"
+"""Where a peer asks for documents of the directory (DI-18)."""
+DOCUMENTS_TYPE: Final = "application/vnd.tongban.documents"
 MAX_HEADERS: Final = 32
 MAX_HEADER_OCTETS: Final = 4096
 MS_PER_S: Final = 1000
