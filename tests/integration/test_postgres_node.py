@@ -146,14 +146,14 @@ async def test_a_database_that_is_away_for_a_while_is_said_and_survived(
     async with desks(homes, WUHAN, XIANGYANG) as (wuhan, xiangyang):
         before = await wuhan.submit(window(WUHAN), application("m1"), key="before")
         await xiangyang.take("case.submit")
-        await asyncio.to_thread(server.stop)
+        server.stop()
         form = {"authority": window(WUHAN), "submit": application()}
         refused = await wuhan.post("/v1/cases", form, key="meanwhile")
         assert (refused.status, refused.problem) == (503, "store-unavailable")
         for path in (f"/v1/cases/{before['caseId']}", "/v1/health"):
             shown = await wuhan.get(path)
             assert (shown.status, shown.problem) == (503, "store-unavailable")
-        await asyncio.to_thread(server.start)
+        server.start()
 
         async def filed() -> Json | None:
             answer = await wuhan.post("/v1/cases", form, key="meanwhile")

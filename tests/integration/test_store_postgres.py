@@ -253,12 +253,12 @@ def test_a_killed_server_loses_nothing_acknowledged_and_is_forgiven(own: Server)
             names = (f"{kill}-{worker}" for worker in range(8))
             working = [asyncio.create_task(write(store, n, enough, started)) for n in names]
             await write(store, f"{kill}", enough - 200, started)
-            await asyncio.to_thread(own.kill)
+            own.kill()
             for answer_ in (store.read(peers), store.run(unit())):
                 with pytest.raises(UnavailableError):
                     await answer_
             assert store.trouble is not None
-            await asyncio.to_thread(own.start)
+            own.start()
             started.set()
             await asyncio.gather(*working)
             assert refused
