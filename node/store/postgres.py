@@ -259,9 +259,11 @@ class PostgresDatabase:
             driver = _driver(connection)
             check_server(driver, durable=self._durable)
             take_lock(driver)
-            driver.execute(_BEGIN)
-            self.is_new = prepare(connection, self.name)
-            driver.execute("COMMIT")
+            with driver.unhurried():  # a step may have a large table to copy
+                driver.execute(_BEGIN)
+                driver.execute("SET LOCAL statement_timeout = 0")
+                self.is_new = prepare(connection, self.name)
+                driver.execute("COMMIT")
             # One kind of integer: or each mixture of sizes would be a statement to prepare.
             driver.adapters.register_dumper(int, Int8BinaryDumper)
             (self._epoch,) = driver.execute(_RAISE_EPOCH).fetchone() or ("",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from node.store.database import AwayError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from psycopg.abc import PQGen
 
@@ -53,7 +54,7 @@ class Session(psycopg.Connection[Any]):
     What is executed on it directly comes in binary form: octets as they are, not in hexadecimal.
     """
 
-    patience_s: float = 0
+    patience_s: float = 0  # without end
 
     @classmethod
     def open(cls, address: Address, purpose: str, patience_ms: int, **settings: object) -> Session:
@@ -111,6 +112,15 @@ class Session(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.close()  # its answer may still come, and nobody would know to what
             raise
+
+    @contextlib.contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Wait as long as it takes."""
+        patience_s, self.patience_s = self.patience_s, 0
+        try:
+            yield
+        finally:
+            self.patience_s = patience_s
 
     @property
     def ended(self) -> bool:

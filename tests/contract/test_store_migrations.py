@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import inspect
 
 from node.cases import Party
+from node.store import migrations
 from node.store.engine import StoreEngine
 from node.store.migrations import VERSION
 from node.store.postgres import PostgresDatabase
@@ -161,3 +162,21 @@ def test_a_step_that_fails_leaves_the_old_version_whole(fresh: Callable[[], Plac
             old.open()
     old.run("DROP TABLE part_before")
     assert old.read(lambda connection: find_message(connection, REFERENCE, Role.OUT)) is not None
+
+
+def test_a_step_may_take_longer_than_a_node_waits_otherwise(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying the messages of years takes minutes: a node that gave up would never start again."""
+    server = servers.of("debian")
+    address = server.database()
+    PostgresDatabase(address, durable=False).close()
+    server.ask(address, "UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+
+    def slow(connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT pg_sleep(0.4)")
+
+    monkeypatch.setattr(migrations, "_STEPS", dict.fromkeys(migrations._STEPS, slow))
+    PostgresDatabase(address, durable=False, patience_ms=200).close()
+    query = "SELECT value FROM meta WHERE name = 'schema_version'"
+    assert server.ask(address, query) == [(str(VERSION),)]
