@@ -125,7 +125,10 @@ def sheets(folder: Path, cities: list[City], office: Office) -> Iterator[Path]:
     for city in cities:
         owner = next(row for row in shown["authorities"] if row["uscc"] == bureau(city.node))
         entry = implementation(
-            AuthorityEntry.model_validate(owner), ITEM, effective_from_ms=1, withdrawn_ms=None
+            AuthorityEntry.model_validate_json(json.dumps(owner)),
+            ITEM,
+            effective_from_ms=1,
+            withdrawn_ms=None,
         )
         text = city.write(
             "sheet",
