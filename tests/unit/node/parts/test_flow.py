@@ -34,11 +34,13 @@ class Peer:
         self.posts: list[asyncio.Future[Any]] = []
         self.left: list[Callable[[], None]] = []
         self.answers: list[Any] = []
+        self.offered: list[str] = []
         self.trouble: Exception | None = None
         self.flow = Flow(self.build, self.post, self.answered)
 
     async def build(self, ready: Sequence[Any]) -> HandOver:
         names = self.turns.pop(0) if self.turns else ()
+        self.offered.append("".join(one.message.reference for one in ready))
         taken = [one for one in ready if one.message.reference in names]
         more = [
             one
@@ -110,6 +112,7 @@ def test_messages_take_turns() -> None:
             peer.posts[number].set_result(number)
         await asyncio.sleep(1)
         assert [names for names, _ in peer.answers] == [["a"], ["b"], ["a"], ["b"]]
+        assert peer.offered == ["ab", "ba", "ab", "b"]
         await peer.flow.stop()
 
     run_virtual(scene())

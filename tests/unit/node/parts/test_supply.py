@@ -203,6 +203,8 @@ def test_messages_share_what_is_left_and_the_last_pieces_take_the_small_parts_al
         last = await next_pieces(paced=False, ahead=64 * KIB)
         assert octets_of(last) == [684, 684, 684]
         assert last.unfinished == []
+        for octets in whole.octets:
+            assert {f.part_id for f in read_frames(octets) if isinstance(f, PartFrame)} == {"film"}
         for octets in last.octets:
             frames = read_frames(octets)
             assert isinstance(frames[0], EnvelopeFrame)
