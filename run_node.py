@@ -26,6 +26,7 @@ MODULES: Final = {
     "demo": "examples.demo.command",
     "init": "node.cli.init",
     "serve": "node.cli.serve",
+    "recover": "node.cli.recover",
     "submit": _CASES,
     "show": _CASES,
     "inbox": _CASES,

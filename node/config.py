@@ -34,6 +34,7 @@ from node.toml_text import line_of, toml_value
 from protocol.errors import LocalUseError
 from protocol.identifiers import is_region
 from protocol.limits import (
+    BACKUP_HORIZON_MS,
     DEFAULT_GRACE_MS,
     DEFAULT_LIFETIME_MS,
     GIB,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _DAY_MS: Final = 24 * 3600 * 1000
+_HORIZON_DAYS: Final = BACKUP_HORIZON_MS // _DAY_MS
 _LARGEST_GIB: Final = MAX_LARGE_OCTETS // GIB  # of one message: less would keep it out for ever
 # Less, and a hand-over would be more files than it may be; one KiB for the head.
 _SMALLEST_FILE_KIB: Final = MAX_POST_OCTETS // MAX_FERRY_FILES // KIB + 1
@@ -246,6 +248,15 @@ class PeersSection(_Table):
             "auto",
         ),
     ] = "auto"
+    check_s: Annotated[
+        int,
+        Field(ge=0, le=600),
+        Key(
+            "启动时最多等待对端多久（秒），以核对本节点是否被旧备份还原；0：不问",
+            "seconds a start waits for a peer to say whether this node was put back",
+            10,
+        ),
+    ] = 10
 
 
 class LocalSection(_Table):
@@ -375,12 +386,12 @@ class PartsSection(_Table):
     ] = 24
     forwarded_days: Annotated[
         int,
-        Field(ge=0, le=366),
+        Field(ge=_HORIZON_DAYS, le=366),
         Key(
-            "枢纽在目的地签收后保留大部件的天数",
-            "days a hub keeps large parts after the destination's receipt",
+            "枢纽在目的地签收后保留大部件的天数（对端从旧备份恢复时要用）",
+            "days a hub keeps large parts after the destination's receipt, for peers that recover",
         ),
-    ] = 7
+    ] = _HORIZON_DAYS
 
 
 class FerrySection(_Table):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from node.log.heads import HeadExchange
     from node.ports import Transport
     from node.questions import Questions
+    from node.recovery.gate import Recovery
     from node.store.queries import PeerRow
     from protocol.frames import Frame
 
@@ -65,6 +66,7 @@ class Dispatcher:
         recovered: Callable[[], None],
         questions: Questions,
         heads: HeadExchange,
+        recovery: Recovery,
     ) -> None:
         """Bind a dispatcher to its peer.
 
@@ -76,11 +78,12 @@ class Dispatcher:
             recovered: Called when the peer answers again after it did not.
             questions: Those of others, which go along.
             heads: Of evidence logs, which go along too.
+            recovery: What goes while the node does not work.
         """
         self._context = context
         self._transport = transport
         self._peer = peer
-        self._errands = Errands(context, peer, wake, questions, heads)
+        self._errands = Errands(context, peer, wake, questions, heads, recovery)
         self._errands.flow = self._flow = Flow(self._errands.pieces, self._post, self._answered)
         self._health = Health(context, peer, recovered)
         self._woken = asyncio.Event()

@@ -23,6 +23,8 @@ from node.outgoing import Draft, Filed, Outcome, outgoing_unit
 from node.parts.sweep import Sweeper
 from node.parts.uploads import Uploads
 from node.pipeline import Pipeline
+from node.recovery.gate import CHECK_MS, Recovery
+from node.recovery.marker import NoMarker
 from node.store.queries import peers_with_errands
 from protocol.bodies import Actor, Ping
 from protocol.envelope import Address
@@ -36,9 +38,11 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.links import Pull
     from node.ports import Transport
+    from node.recovery.marker import Marker
     from node.stamps import Stamper
     from node.store.queries import PeerRow
     from protocol.frames import Frame
+    from signing.log import Head
 
 _SALT_OCTETS: Final = 16
 _log = structlog.get_logger()
@@ -55,6 +59,7 @@ class Engine:
         pull: Pull = "auto",
         ferries: Mapping[str, Ferry] | None = None,
         stamper: Stamper | None = None,
+        marker: Marker | None = None,
     ) -> None:
         """Assemble the engine; nothing runs before `run`.
 
@@ -65,17 +70,28 @@ class Engine:
                 dialled.
             ferries: Carriers of links over a gate, by peer.
             stamper: Has heads of the evidence log stamped.
+            marker: Remembers beside the store how long the log is.
         """
         self._context = context
         self._transport = _WithLoopback(context.here, transport, self)
-        self._heads = HeadExchange(context)
+        marker = marker or NoMarker()
+        self._heads = HeadExchange(context, self._lost)
+        self.recovery = Recovery(
+            context, self._heads, marker, self._wake, self._sweep, self._resume
+        )
         self._links = Links(
-            context, self._transport, self.exchange, ferries or {}, pull, self._heads
+            context,
+            self._transport,
+            self.exchange,
+            ferries or {},
+            pull,
+            self._heads,
+            self.recovery,
         )
         self._pipeline = Pipeline(context, self._links.questions, self._hear, self._links.wake)
         self.uploads = Uploads(context)
         self._sweeper = Sweeper(context, self._pipeline.intake, self.uploads)
-        self.log = Sequencer(context, self._heads.news)
+        self.log = Sequencer(context, self._heads.news, marker, may=lambda: self.recovery.working)
         self.stamper = stamper
 
     @property
@@ -87,6 +103,8 @@ class Engine:
 
     async def exchange(self, peer: str, octets: bytes) -> bytes:
         """Take a post of an authenticated peer; the octets of the answer."""
+        if not self.recovery.working:
+            return await self.recovery.receive(peer, octets, asking=False)
         answer = await self._pipeline.receive(peer, octets)
         self.log.wake()
         self._links.heard(peer)
@@ -94,6 +112,10 @@ class Engine:
 
     async def asked(self, peer: str, octets: bytes) -> bytes:
         """As `exchange`, for a call that asks for what waits: the first part of its answer."""
+        if not self.recovery.working:
+            answer = await self.recovery.receive(peer, octets, asking=True)
+            await self._links.to(peer).hear((), asking=True)
+            return answer
         return await self._pipeline.receive(peer, octets, asking=True)
 
     async def waits(self, peer: str, wait_ms: int) -> bool:
@@ -129,7 +151,9 @@ class Engine:
         Raises:
             RefusedError: the draft breaks a rule; nothing was written.
             UnavailableError: nothing was acknowledged; safe to repeat with the same token.
+                RECOVERING among them.
         """
+        self.recovery.require_working()
         context = self._context
         client = "" if draft.token is None else draft.token.client
         files = await self.uploads.ready(client, draft.authority, draft.materials)
@@ -176,13 +200,19 @@ class Engine:
         """How each peer we had work for answers, and each that we call."""
         return self._links.status()
 
-    async def prepare(self) -> None:
-        """Clear away what a crash has left; before anything is served.
+    async def prepare(self, *, recover: bool = False, check_ms: int = CHECK_MS) -> None:
+        """Look whether the store went back, and clear away what a crash has left.
+
+        To be done before anything is served.
+
+        Args:
+            recover: The operator knows that it went back.
+            check_ms: How long to wait for a peer that says what it holds; 0: do not ask.
 
         Raises:
             UnavailableError: STORE_UNAVAILABLE.
         """
-        await self._sweeper.sweep_orphans()
+        await self.recovery.prepare(forced=recover, check_ms=check_ms)
 
     async def run(self) -> None:
         """Serve until cancelled: take up what the store still holds, then whatever comes."""
@@ -191,6 +221,7 @@ class Engine:
             beside.append(asyncio.ensure_future(self.stamper.run()))
         try:
             self._links.start(await self._context.store.read(peers_with_errands))
+            beside.append(asyncio.ensure_future(self.recovery.run()))
             self.log.wake()
             await self.log.run()
         finally:
@@ -198,6 +229,21 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await self._links.stop()
+
+    async def _resume(self) -> None:
+        """The node works (again): what waits leaves."""
+        for peer in await self._context.store.read(peers_with_errands):
+            self._links.wake(peer)
+        self.log.wake()
+
+    async def _sweep(self) -> None:
+        await self._sweeper.sweep_orphans()
+
+    def _wake(self, peer: str) -> None:
+        self._links.wake(peer)
+
+    async def _lost(self, head: Head) -> None:
+        await self.recovery.lost(head)
 
 
 class _WithLoopback:

@@ -29,7 +29,7 @@ from node.next_try import PATIENCE, Later, NextTry
 from node.parts.flow import LEASE_MS, UNDER_WAY
 from node.parts.supply import RESERVED_FRAMES, RESERVED_OCTETS, Supply, Word
 from node.ports import Decision, Unit, Update
-from node.posts import build_post, goes_whole, sort_said, within_reason
+from node.posts import Said, build_post, goes_whole, sort_said, within_reason
 from node.recording import RETRY_AFTER_MS
 from node.settlement import Effect, jitter, message_lock, settle_unit
 from node.store import schema
@@ -71,8 +71,9 @@ if TYPE_CHECKING:
     from node.log.heads import HeadExchange
     from node.parts.flow import Flow
     from node.ports import Row
-    from node.posts import Hint, Said
+    from node.posts import Hint
     from node.questions import Questions
+    from node.recovery.gate import Recovery
     from node.store.queries import MessageRow
     from protocol.envelope import MessageReference
     from protocol.frames import Frame
@@ -115,6 +116,7 @@ class Errands:
         wake: Callable[[str], None],
         questions: Questions,
         heads: HeadExchange,
+        recovery: Recovery,
     ) -> None:
         """Bind them to their peer.
 
@@ -124,12 +126,14 @@ class Errands:
             wake: Called with each other peer that got work.
             questions: Those of others, which go along.
             heads: Of evidence logs, which go along too.
+            recovery: What goes instead of all that, while the node does not work.
         """
         self._context = context
         self._peer = peer
         self._wake = wake
         self._questions = questions
         self._heads = heads
+        self._recovery = recovery
         self._supply = Supply(context)
         self._next = NextTry(context, peer, self._moved)
         self.flow: Flow | None = None
@@ -139,6 +143,8 @@ class Errands:
 
     async def next_due_ms(self) -> int | None:
         """When something has to be handed over next; what is beyond every timetable, now."""
+        if not self._recovery.working:
+            return self._recovery.due_ms(self._peer)
         now_ms = self._context.clock.now_ms()
         if self._questions.waiting(self._peer) or self._heads.waiting(self._peer):
             return now_ms
@@ -161,6 +167,8 @@ class Errands:
             beside: On their way to the peer now; they stay out, and so do their cases, whose
                 messages may not overtake each other.
         """
+        if not self._recovery.working:
+            return HandOver([], write_frames(self._recovery.frames(self._peer)))
         along: list[Frame] = list(self._questions.take(self._peer))
         due, more = await self._due(room, beside)
         errands = [errand for errand in due if not await self._divert(errand)]
@@ -217,6 +225,7 @@ class Errands:
         self._supply.lost()
         if self.flow is not None:
             self.flow.clear()
+        self._recovery.failed(self._peer)
 
     async def _due(
         self, room: int = MAX_POST_OCTETS, beside: Collection[Errand] = ()
@@ -274,6 +283,10 @@ class Errands:
     async def answered(self, errands: Iterable[Errand], frames: Iterable[Frame]) -> Said:
         """The answer to a post: it says something about each errand, be it by silence."""
         frames = list(frames)
+        await self._recovery.hear(self._peer, frames)
+        if not self._recovery.working:
+            # What was handed over before is due again when the node works.
+            return Said()
         said = await self._sort(frames)
         await asyncio.gather(*(self._move(errand, said) for errand in errands))
         _log.info("answered", peer=self._peer, receipts=len(said.receipts))
@@ -291,8 +304,11 @@ class Errands:
         Returns:
             What it said, and what to answer it.
         """
+        if not self._recovery.working:
+            return Said(), []
         said = await self._sort(frames)
         heads = await self._heads.hear(self._peer, frames)
+        heads += await self._recovery.answer(self._peer, frames)
         unchecked = [
             BusyFrame(reference, reason, RETRY_AFTER_MS)
             for reference, reason in said.unchecked.items()

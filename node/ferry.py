@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.log.heads import HeadExchange
     from node.questions import Questions
+    from node.recovery.gate import Recovery
     from node.store.queries import PeerRow
     from protocol.frames import Frame
 
@@ -56,6 +57,7 @@ class FerryLink:
         recovered: Callable[[], None],
         questions: Questions,
         heads: HeadExchange,
+        recovery: Recovery,
     ) -> None:
         """Bind the link to its carrier.
 
@@ -67,12 +69,13 @@ class FerryLink:
             recovered: Called when the peer is heard again after it was not.
             questions: Those of others, which go along.
             heads: Of evidence logs, which go along too.
+            recovery: What goes while the node does not work.
         """
         self._context = context
         self._ferry = ferry
         self._peer = ferry.terms.peer
         self._take = take
-        self._errands = Errands(context, self._peer, wake, questions, heads)
+        self._errands = Errands(context, self._peer, wake, questions, heads, recovery)
         self._health = Health(context, self._peer, recovered)
         self._woken = asyncio.Event()
         self._owed: list[tuple[bytes, Arrived]] = []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.log.heads import HeadExchange
     from node.ports import Transport
+    from node.recovery.gate import Recovery
 
 Pull: TypeAlias = Literal["auto", "always", "never"]
 """Which peers are called for what waits there: those that cannot call us, all, or none."""
@@ -51,6 +52,7 @@ class Links:
         ferries: Mapping[str, Ferry],
         pull: Pull,
         heads: HeadExchange,
+        recovery: Recovery,
     ) -> None:
         """Nobody is served before `start`.
 
@@ -61,6 +63,7 @@ class Links:
             ferries: Carriers of links over a gate, by peer.
             pull: Whether to call peers for what waits there.
             heads: Of evidence logs, which go along.
+            recovery: What goes while the node does not work.
         """
         self._context = context
         self._transport = transport
@@ -68,6 +71,7 @@ class Links:
         self._ferries = ferries
         self._pull: Pull = pull
         self._heads = heads
+        self._recovery = recovery
         self._links: dict[str, Link] = {}
         self._pullers: dict[str, Puller] = {}
         self._tasks: dict[Link | Puller, asyncio.Task[None]] = {}
@@ -85,7 +89,7 @@ class Links:
 
     def _made(self, peer: str) -> Link:
         context, wake, ferry = self._context, self.wake, self._ferries.get(peer)
-        along = self.questions, self._heads
+        along = self.questions, self._heads, self._recovery
         if ferry is not None:
             return FerryLink(context, ferry, self._take, wake, self._recovered, *along)
         return Dispatcher(context, self._transport, peer, wake, self._recovered, *along)

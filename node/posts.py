@@ -21,7 +21,10 @@ from protocol.frames import (
     HeldFrame,
     KeptFrame,
     NotHereFrame,
+    PageFrame,
     PartFrame,
+    RecalledFrame,
+    RecallFrame,
     ReceiptFrame,
     WaitingFrame,
     WantedFrame,
@@ -55,9 +58,12 @@ SAID = (
     KeptFrame,
     HeadFrame,
     HeldFrame,
+    RecallFrame,
+    RecalledFrame,
+    PageFrame,
 )
-"""The frames that say something about what was handed over, or about logs (`node.log.heads`); the
-others hand something over."""
+"""The frames that say something about what was handed over, about logs (`node.log.heads`), or about
+what was lost (`node.recovery`); the others hand something over."""
 
 
 def goes_whole(errand: Errand, now_ms: int) -> bool:
@@ -218,7 +224,7 @@ def sort_said(frames: Iterable[Frame], trust: TrustSet, checking: Checking) -> S
                 said.wanted.setdefault(frame.reference, []).append(frame)
             case BusyFrame() | WaitingFrame() | NotHereFrame() | KeptFrame():
                 said.hints[frame.reference] = frame
-            case HeadFrame() | HeldFrame():
+            case HeadFrame() | HeldFrame() | RecallFrame() | RecalledFrame() | PageFrame():
                 pass
             case _:
                 said.dropped.append(type(frame).__name__)

@@ -34,6 +34,7 @@ from node.engine import Engine
 from node.federation import Trust
 from node.keystore import FileKeyStore
 from node.parts.limits import PartLimits
+from node.recovery.marker import FileMarker
 from node.stamps import HttpStamps, Stamper
 from node.store.engine import StoreEngine
 from node.store.opening import open_database
@@ -114,12 +115,15 @@ class Service:
 
 
 @asynccontextmanager
-async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[Service]:
+async def running(
+    config: Config, clock: Clock | None = None, *, recover: bool = False
+) -> AsyncIterator[Service]:
     """A node that serves while the block runs, and has let go of everything after it.
 
     Args:
         config: The node's.
         clock: Its time; the machine's own if none is given.
+        recover: The operator knows that its store was put back.
 
     Raises:
         ConfigError: a file of the configuration is missing, broken, or says something else than
@@ -136,7 +140,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
     directory, here = federation.directory, config.node.id
     kinds = frozenset(kind.name for kind in KINDS)
     async with AsyncExitStack() as stack:
-        stack.enter_context(_alone(config.store.path))
+        stack.enter_context(alone(config.store.path))
         database = open_database(config.store)
         store = ThreadedStore(StoreEngine(database, keys), group_limit=config.limits.group_size)
         stack.push_async_callback(store.close)
@@ -164,6 +168,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
             transport,
             pull=config.peers.pull,
             ferries=_ferries(context, config),
+            marker=FileMarker(config.store.path.with_name(f"{config.store.path.name}.mark")),
             stamper=_stamper(context, config),
         )
         limits = ListenerLimits(
@@ -173,7 +178,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
         listener = PeerListener(
             engine.exchange, identity, pins(directory, here), limits, engine, documents=sync.answer
         )
-        await engine.prepare()
+        await engine.prepare(recover=recover, check_ms=config.peers.check_s * 1000)
         work = asyncio.create_task(engine.run())
         stack.push_async_callback(_cancelled, work)
         stack.push_async_callback(listener.stop)
@@ -205,19 +210,22 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[S
     _log.info("stopped", node=here)
 
 
-async def serve(config: Config, ready: Callable[[Service], None] | None = None) -> None:
+async def serve(
+    config: Config, ready: Callable[[Service], None] | None = None, *, recover: bool = False
+) -> None:
     """Run a node until SIGINT or SIGTERM; SIGHUP reloads the signed files.
 
     Args:
         config: The node's.
         ready: Called once it serves.
+        recover: The operator knows that its store was put back.
 
     Raises:
         ConfigError, KeyStoreError, UnavailableError: as `running`.
     """
     loop = asyncio.get_running_loop()
     stop, hang_up = asyncio.Event(), asyncio.Event()
-    async with running(config) as service:
+    async with running(config, recover=recover) as service:
         loop.add_signal_handler(signal.SIGINT, stop.set)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
@@ -254,7 +262,7 @@ async def _cancelled(task: asyncio.Task[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _alone(store: Path) -> Iterator[None]:
+def alone(store: Path) -> Iterator[None]:
     """One process serves a home: two would not know of each other's queue and receipts."""
     path = store.with_name(f"{store.name}.lock")
     try:

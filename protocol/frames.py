@@ -17,7 +17,12 @@ inside a frame are ``u8 length | ASCII``; node ids are 6, authorities 18, messag
     9     head       head (193) | u16 n | view of the directories (n) |
                      u64 first | u8 k | k hashes (32 each)         this is my log (LG-7)
     10    held       head (193)                     the last head of yours that I hold (LG-11)
+    12    recall     u32 incarnation | u64 size | u64 since | u8 n | cursor (n)
+                                                    hand me again what concerns me (RV-6)
+    13    recalled   u8 last | u8 k | k times (u16 length | receipt) | u32 length | envelope |
+                     pieces: (part id | u64 offset | u32 length | octets) …      one message of it
     14    kept       reference                      the receipt you passed on is on disk here
+    15    page       u64 since | u8 n | cursor (n) | u8 m | next cursor (m)     end of one answer
     ====  =========  ========================================================================
 
 The first four and `receipt` present something; the others answer what was presented. Both may stand
@@ -26,6 +31,9 @@ may also hand out what waits for the caller, if the caller asked for it (EX-20, 
 shown with the growth since a head the peer holds: the log had `first` leaves then, and the hashes
 are the proof that it grew into this one (RFC 9162 §2.1.4); `first` is 0 if the peer holds none.
 Type 11 is reserved for asking for such a proof.
+
+A node that has lost what it knew recalls it, page by page (RV-6). A cursor is whatever the
+answering node makes of it; the first is empty, and an empty next one says that this was all.
 
 An `ask` carries the signed envelope itself rather than an id and a digest: only then can the
 destination see for itself that the message has expired before it stores a tombstone
@@ -45,10 +53,12 @@ from protocol.limits import (
     HEAD_OCTETS,
     MAX_ENVELOPE_OCTETS,
     MAX_HOPS,
+    MAX_PARTS,
     MAX_PIECE_OCTETS,
     MAX_POST_FRAMES,
     MAX_POST_OCTETS,
     MAX_PROOF_HASHES,
+    MAX_RECALLED_RECEIPTS,
     MAX_VIEW_OCTETS,
 )
 from protocol.reasons import Reason
@@ -166,6 +176,62 @@ class HeldFrame:
     octets: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RecallFrame:
+    """Hand me again what concerns me (RV-6).
+
+    Attributes:
+        incarnation, size: The asker's log as it is now.
+        since_ms: Of what was recorded or settled from this instant on, milliseconds since 1970 UTC.
+        cursor: Where the last page ended, as its end said; empty at first.
+    """
+
+    incarnation: int
+    size: int
+    since_ms: int
+    cursor: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Octets of a part from an offset on."""
+
+    part_id: str
+    offset: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecalledFrame:
+    """One recalled message, or more of its parts.
+
+    Attributes:
+        octets: The envelope.
+        receipts: About it: the destination's, and those of the node that recalls.
+        pieces: Of its parts.
+        last: There is no more of this message.
+    """
+
+    octets: bytes
+    receipts: tuple[bytes, ...]
+    pieces: tuple[Piece, ...]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PageFrame:
+    """The end of one answer to a recall.
+
+    Attributes:
+        since_ms, cursor: What was asked.
+        following: The cursor of the next page; empty if this was all.
+    """
+
+    since_ms: int
+    cursor: bytes
+    following: bytes
+
+
 Frame: TypeAlias = (
     EnvelopeFrame
     | PartFrame
@@ -178,6 +244,9 @@ Frame: TypeAlias = (
     | KeptFrame
     | HeadFrame
     | HeldFrame
+    | RecallFrame
+    | RecalledFrame
+    | PageFrame
 )
 
 
@@ -196,7 +265,7 @@ def frame_size(frame: Frame) -> int:
     return _HEAD.size + len(fields) + len(octets)
 
 
-def _write(frame: Frame) -> tuple[int, bytes, bytes]:  # noqa: C901 - one case for each type
+def _write(frame: Frame) -> tuple[int, bytes, bytes]:  # noqa: C901, PLR0912 - one case for each type
     """Its type, its fields, and the octets it carries, which may be many: not copied here."""
     octets = b""
     match frame:
@@ -227,9 +296,32 @@ def _write(frame: Frame) -> tuple[int, bytes, bytes]:  # noqa: C901 - one case f
             octets = b""
         case HeldFrame(octets):
             number, fields = 10, b""
+        case RecallFrame(incarnation, size, since_ms, cursor):
+            log = _U32.pack(incarnation) + _U64.pack(size)
+            number, fields = 12, log + _U64.pack(since_ms) + _write_cursor(cursor)
+        case RecalledFrame():
+            number, fields = 13, _write_recalled(frame)
+        case PageFrame(since_ms, cursor, following):
+            cursors = _write_cursor(cursor) + _write_cursor(following)
+            number, fields = 15, _U64.pack(since_ms) + cursors
         case _:  # pragma: no cover
             assert_never(frame)
     return number, fields, octets
+
+
+def _write_cursor(cursor: bytes) -> bytes:
+    return bytes([len(cursor)]) + cursor
+
+
+def _write_recalled(frame: RecalledFrame) -> bytes:
+    written = [bytes([frame.last, len(frame.receipts)])]
+    for receipt in frame.receipts:
+        written += (_U16.pack(len(receipt)), receipt)
+    written += (_U32.pack(len(frame.octets)), frame.octets)
+    for piece in frame.pieces:
+        length = _U32.pack(len(piece.octets))
+        written += (_write_text(piece.part_id), _U64.pack(piece.offset), length, piece.octets)
+    return b"".join(written)
 
 
 def _write_path(path: tuple[str, ...]) -> bytes:
@@ -355,6 +447,32 @@ class _Cursor:
             raise ValueError(message)
         return tuple(self.take(_HASH_OCTETS) for _ in range(count))
 
+    def cursor(self) -> bytes:
+        return self.take(self.take(1)[0])
+
+    def recalled(self) -> RecalledFrame:
+        last, count = self.flag(), self.take(1)[0]
+        if count > MAX_RECALLED_RECEIPTS:
+            message = f"{count} receipts, at most {MAX_RECALLED_RECEIPTS}"
+            raise ValueError(message)
+        receipts = tuple(self.take(self.number(_U16)) for _ in range(count))
+        octets = self.take(self.limited(MAX_ENVELOPE_OCTETS))
+        pieces: list[Piece] = []
+        while self._place < len(self._octets):
+            if len(pieces) == MAX_PARTS:
+                message = f"more than {MAX_PARTS} pieces"
+                raise ValueError(message)
+            part_id, offset = self.part_id(), self.number(_U64)
+            pieces.append(Piece(part_id, offset, self.take(self.limited(MAX_PIECE_OCTETS))))
+        return RecalledFrame(octets, receipts, tuple(pieces), last)
+
+    def limited(self, limit: int) -> int:
+        length = self.number(_U32)
+        if length > limit:
+            message = f"{length} octets, at most {limit}"
+            raise ValueError(message)
+        return length
+
     def reason(self) -> Reason:
         reason = Reason.from_number(self.number(_U16))
         if reason is None or reason.final:
@@ -363,7 +481,7 @@ class _Cursor:
         return reason
 
 
-def _read(number: int, cursor: _Cursor) -> Frame:  # noqa: C901 - one case for each type
+def _read(number: int, cursor: _Cursor) -> Frame:  # noqa: C901, PLR0912 - one case for each type
     frame: Frame
     match number:
         case 1:
@@ -394,6 +512,13 @@ def _read(number: int, cursor: _Cursor) -> Frame:  # noqa: C901 - one case for e
             )
         case 10:
             frame = HeldFrame(cursor.take(HEAD_OCTETS))
+        case 12:
+            log = cursor.number(_U32), cursor.number(_U64)
+            frame = RecallFrame(*log, cursor.number(_U64), cursor.cursor())
+        case 13:
+            frame = cursor.recalled()
+        case 15:
+            frame = PageFrame(cursor.number(_U64), cursor.cursor(), cursor.cursor())
         case 14:
             frame = KeptFrame(cursor.reference())
         case _:

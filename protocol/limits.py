@@ -102,3 +102,15 @@ MAX_HISTORY: Final = 1024
 
 MAX_STAMP_OCTETS: Final = 64 * KIB
 """One time stamp (LI-22): a response with the certificates of its authority takes some 5 KiB."""
+
+MAX_RECALLED_RECEIPTS: Final = 8
+"""Receipts about one recalled message (RV-7): its destination's and the recalling node's own."""
+
+BACKUP_HORIZON_MS: Final = 35 * 24 * 3600 * 1000
+"""The age of the oldest backup a node can be restored from without loss: so long every node keeps
+what it sent, forwarded and received after the message is settled (RV-13). A month and some days, so
+that a monthly copy serves, and messages of the longest usual life are covered."""
+
+MAX_INCARNATION_STEP: Final = 256
+"""How much later an incarnation may be than the one held (LG-10): many recoveries while a peer was
+away, and not the last number there is, with which a stolen head key could end a log for ever."""

@@ -363,6 +363,11 @@ class Reason(Enum):
         "目的地尚未回执", "its destination has not answered yet",
         "等待回执后再导出", "export it again once the destination has answered",
     )
+    RECOVERING = (
+        108, "recovering", False, "RV-4",
+        "节点正在从旧备份恢复", "gathering what was lost since a backup",
+        "稍候自动重试", "it is tried again by itself; operators: `health` says who is waited for",
+    )
     # fmt: on
 
     @classmethod

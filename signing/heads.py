@@ -9,6 +9,7 @@ carries the same history on, and holds two signed statements of that peer in han
     ====================================  ==================================================
     the first one of this peer            taken on its signature
     of a later incarnation                taken, and told: the peer declared a break (LG-10)
+    of one more than 256 later            stale: no honest node loses so much
     of an earlier incarnation, or smaller  stale: late, replayed, or the peer has lost leaves
     of the same size, the same root       known
     of the same size, another root        a fork
@@ -32,6 +33,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from protocol.limits import MAX_INCARNATION_STEP
 from signing.merkle import verify_consistency
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Verdict(StrEnum):
     @property
     def alarming(self) -> bool:
         """Whether somebody has to look: the history is not the one shown before."""
-        return self in (Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED, Verdict.LOST)
+        return self in (Verdict.FORKED, Verdict.REWRITTEN, Verdict.LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,7 @@ def judge_head(held: Head | None, shown: VerifiedHead, growth: Growth) -> Verdic
     if held is None:
         return Verdict.FIRST
     if new.incarnation != held.incarnation:
-        later = new.incarnation > held.incarnation
-        return Verdict.RESTARTED if later else Verdict.STALE
+        return _judge_break(held, new, growth)
     if new.digest is not held.digest:
         return Verdict.REWRITTEN
     if new.size < held.size:
@@ -98,3 +99,15 @@ def judge_head(held: Head | None, shown: VerifiedHead, growth: Growth) -> Verdic
         held.digest.suite, held.size, new.size, held.root, new.root, growth.path
     )
     return Verdict.GROWN if grown else Verdict.REWRITTEN
+
+
+def _judge_break(held: Head, new: Head, growth: Growth) -> Verdict:
+    """A head of another incarnation. Shown to go on from the very head held, it has to."""
+    if not held.incarnation < new.incarnation <= held.incarnation + MAX_INCARNATION_STEP:
+        return Verdict.STALE
+    if growth.first == held.size and new.digest is held.digest and new.size >= held.size:
+        grown = verify_consistency(
+            held.digest.suite, held.size, new.size, held.root, new.root, growth.path
+        )
+        return Verdict.RESTARTED if grown else Verdict.REWRITTEN
+    return Verdict.UNSHOWN if growth.first > held.size else Verdict.RESTARTED

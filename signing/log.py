@@ -63,11 +63,13 @@ if TYPE_CHECKING:
 
 DOMAIN: Final = b"TONGBAN-LOG-1\x00"
 BIRTH_DOMAIN: Final = b"TONGBAN-LOG-BIRTH-1\x00"
+BREAK_DOMAIN: Final = b"TONGBAN-LOG-BREAK-1\x00"
 VIEW_DOMAIN: Final = b"TONGBAN-VIEW-1\x00"
 DIGEST_OCTETS: Final = 32
 
 _LEAF: Final = struct.Struct(">BQ32s")
 _BIRTH: Final = struct.Struct(">6sBIQ")
+_BREAK: Final = struct.Struct(">6sIIQQ32sQB")
 _MAGIC: Final = b"TBH1"
 _HEAD: Final = struct.Struct(">4sBB6sIQQ32s32s32s")
 _PROOF_SINGLE: Final = b"\x00"
@@ -207,6 +209,43 @@ class Birth:
         """The first leaf of the incarnation."""
         kind = LeafType.BIRTH if self.incarnation == 1 else LeafType.RECOVERY
         return Leaf(kind, self.instant_ms, digest(self.digest.suite, self.octets))
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """How a log went on after a loss (恢复): what the leaf of a new incarnation is about (RV-11).
+
+    Attributes:
+        node: Whose log it is.
+        before: The incarnation that ended.
+        incarnation: The one that begins.
+        fork: Leaves that are still there; what was after them is lost.
+        size, root: Of the last head of the one before that is known; 0 and zeros if none is.
+        instant_ms: When it began, milliseconds since 1970 UTC.
+        without: Peers that were not heard before it began, in order.
+    """
+
+    node: str
+    before: int
+    incarnation: int
+    fork: int
+    size: int
+    root: bytes
+    instant_ms: int
+    without: tuple[str, ...]
+
+    @property
+    def octets(self) -> bytes:
+        """The record."""
+        fixed = _BREAK.pack(
+            self.node.encode(), self.before, self.incarnation, self.fork,
+            self.size, self.root, self.instant_ms, len(self.without),
+        )  # fmt: skip
+        return BREAK_DOMAIN + fixed + "".join(self.without).encode()
+
+    def leaf(self, tree: LogDigest) -> Leaf:
+        """The leaf with which the new incarnation begins."""
+        return Leaf(LeafType.RECOVERY, self.instant_ms, digest(tree.suite, self.octets))
 
 
 def view_digest(view: bytes) -> bytes:

@@ -94,7 +94,7 @@ class NodeProcess:
             )
 
     async def ready(self) -> None:
-        """Return when its local API answers.
+        """Return when its local API answers, and the node works.
 
         Raises:
             NodeFailedError: it ended, or does not answer in time.
@@ -103,12 +103,11 @@ class NodeProcess:
         try:
             async with asyncio.timeout(_START_S):
                 while process.returncode is None:
-                    try:
-                        await self._api.health()
-                    except (NodeUnreachableError, ProblemError):
-                        await asyncio.sleep(_POLL_S)
-                    else:
-                        return
+                    with contextlib.suppress(NodeUnreachableError, ProblemError):
+                        health = await self._api.health()
+                        if health["recovery"]["phase"] == "working":
+                            return
+                    await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
             what = f"does not answer after {_START_S:.0f} s"
             raise NodeFailedError(self.node, self.log, what) from error

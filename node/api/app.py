@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from node.engine import Engine
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
+HEALTH_PATH: Final = "/v1/health"
 _SHUTDOWN_S: Final = 5.0
 _MAX_HEADER_OCTETS: Final = 8192
 _log = structlog.get_logger()
@@ -53,7 +54,7 @@ def make_app(engine: Engine, token: str) -> web.Application:
         engine: Of this node, running.
         token: What callers have to show.
     """
-    middlewares = [_answering, _guarded_by(token)]
+    middlewares = [_answering, _guarded_by(token), _working(engine)]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_REQUEST_OCTETS)
     cases, inbox = CasesApi(engine), InboxApi(engine.context)
     messages, lookup = MessagesApi(engine), LookupApi(engine.context)
@@ -62,7 +63,7 @@ def make_app(engine: Engine, token: str) -> web.Application:
     app.on_response_prepare.append(_mark)
     app.add_routes(
         [
-            _get("/v1/health", HealthApi(engine).show),
+            _get(HEALTH_PATH, HealthApi(engine).show),
             _get(OPENAPI_PATH, _openapi),
             _get("/v1/items", lookup.items),
             _get("/v1/items/{code}/authority", lookup.authority),
@@ -133,6 +134,18 @@ def _guarded_by(token: str) -> Middleware:
         return await handler(request)
 
     return guard
+
+
+def _working(engine: Engine) -> Middleware:
+    """While the node recovers, nothing is asked of it but how it does (RV-4)."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in (HEALTH_PATH, OPENAPI_PATH):
+            engine.recovery.require_working()
+        return await handler(request)
+
+    return check
 
 
 @web.middleware

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from node.api.writing import respond, written
-from node.log.reading import log_size, newest_head, stamped_head
+from node.log.reading import breaks, log_size, newest_head, stamped_head
 from node.log.witness import alarms, all_held
 from node.store.queries import PeerRow, queue_lengths
 
@@ -60,6 +60,7 @@ class HealthApi:
                 "store": {"trouble": context.store.trouble},
                 "log": await self._log(),
                 "stamps": await self._stamps(),
+                "recovery": self._recovery(),
                 "peers": peers,
             }
         )
@@ -76,12 +77,13 @@ class HealthApi:
 
     async def _log(self) -> dict[str, object]:
         """The evidence log: how far it is, what is held of peers' logs, what contradicts itself."""
-        size, newest, held, seen = await self._context.store.read(
+        size, newest, held, seen, broken = await self._context.store.read(
             lambda connection: (
                 log_size(connection),
                 newest_head(connection),
                 all_held(connection),
                 alarms(connection),
+                breaks(connection),
             )
         )
         return {
@@ -95,5 +97,32 @@ class HealthApi:
             "alarms": [
                 {"node": row.node, "verdict": row.verdict, "seen": written(row.seen_ms)}
                 for row in seen
+            ],
+            "breaks": [
+                {
+                    "node": row.node,
+                    "incarnation": row.incarnation,
+                    "lost": row.lost,
+                    "seen": written(row.seen_ms),
+                }
+                for row in broken
+            ],
+        }
+
+    def _recovery(self) -> dict[str, object]:
+        """Whether the node works, and who is waited for if it does not."""
+        recovery = self._engine.recovery
+        return {
+            "phase": recovery.phase.value,
+            "why": recovery.why,
+            "peers": [
+                {
+                    "node": peer.node,
+                    "messages": peer.messages,
+                    "done": peer.done,
+                    "without": peer.excused,
+                    "trouble": peer.trouble,
+                }
+                for peer in recovery.status()
             ],
         }

@@ -39,13 +39,20 @@ def serve(
             "--until-eof", help="标准输入结束时停止 · stop when standard input ends: no orphans"
         ),
     ] = False,
+    recover: Annotated[
+        bool,
+        typer.Option(
+            "--recover",
+            help="存储已从备份还原：先向对端取回所失 · the store was put back: recover first",
+        ),
+    ] = False,
 ) -> None:
     """启动节点 · run the node."""
     if until_eof:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     settings = load_config(config)
     set_up_logging(settings.log)
-    asyncio.run(serve_node(settings, _tell))
+    asyncio.run(serve_node(settings, _tell, recover=recover))
 
 
 def _tell(service: Service) -> None:

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from node.log.places import run_rows
-from node.log.reading import HeadRow, LogReader, find_birth, log_size, newest_head
+from node.log.reading import (
+    HeadRow,
+    LogReader,
+    find_birth,
+    log_size,
+    newest_head,
+)
 from node.ports import Decision, Delete, Insert, Unit, Upsert
+from node.recovery.marker import LogMark
 from node.store import schema
 from node.store.query import Query
 from signing.log import (
@@ -171,8 +178,8 @@ def birth_row(birth: Birth) -> Insert:
     return Insert(schema.log_birth, asdict(birth) | {"digest": birth.digest.value})
 
 
-def step_unit(step: Step, moment: Moment, key: PublicKey | None) -> Unit[bool]:
-    """The unit of work that writes a step; its result says whether it still was the next one.
+def step_unit(step: Step, moment: Moment, key: PublicKey | None) -> Unit[LogMark | None]:
+    """The unit of work that writes a step; how long the log is then, None if it was not the next.
 
     Args:
         step: As planned.
@@ -180,11 +187,12 @@ def step_unit(step: Step, moment: Moment, key: PublicKey | None) -> Unit[bool]:
         key: Signs the head; None if this step signs none.
     """
 
-    def decide(connection: Connection) -> Decision[bool]:
+    def decide(connection: Connection) -> Decision[LogMark | None]:
         if log_size(connection) != step.before:
-            return Decision(lambda _proofs: ([], False))
+            return Decision(lambda _proofs: ([], None))
+        mark = LogMark(step.birth.incarnation, step.after)
         if key is None:
-            return Decision(lambda _proofs: (step.rows, True))
+            return Decision(lambda _proofs: (step.rows, mark))
         head = Head(
             node=step.birth.node,
             digest=step.birth.digest,
@@ -199,7 +207,7 @@ def step_unit(step: Step, moment: Moment, key: PublicKey | None) -> Unit[bool]:
         before = newest_head(connection)
         gone = [] if before is None or not before.passing else [before]
         return Decision(
-            lambda proofs: ([*step.rows, *_head_rows(head, proofs[0], moment.view, gone)], True),
+            lambda proofs: ([*step.rows, *_head_rows(head, proofs[0], moment.view, gone)], mark),
             [head_request(head)],
         )
 

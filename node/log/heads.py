@@ -26,7 +26,13 @@ import structlog
 
 from node.log import leaves
 from node.log.growth import LOG_LOCK
-from node.log.reading import HeadRow, LogReader, find_birth, newest_head
+from node.log.reading import (
+    HeadRow,
+    LogReader,
+    break_after,
+    find_birth,
+    newest_head,
+)
 from node.log.witness import (
     SPLIT,
     AlarmRow,
@@ -48,7 +54,7 @@ from signing.heads import Growth, Verdict, judge_head
 from signing.log import Head, read_head, verify_head, view_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from sqlalchemy import Connection
 
@@ -78,9 +84,17 @@ class _Peer:
 class HeadExchange:
     """The heads that go between this node and its peers."""
 
-    def __init__(self, context: NodeContext) -> None:
-        """Nothing was shown or looked at yet."""
+    def __init__(
+        self, context: NodeContext, lost: Callable[[Head], Awaitable[None]] | None = None
+    ) -> None:
+        """Nothing was shown or looked at yet.
+
+        Args:
+            context: The node.
+            lost: Told of a head of ours that our log does not lead to.
+        """
         self._context = context
+        self._tell_lost = lost
         self._peers: dict[str, _Peer] = {}
 
     def _peer(self, peer: str) -> _Peer:
@@ -94,6 +108,11 @@ class HeadExchange:
         for name, peer in self._peers.items():
             if peer.news_ms is None and name != self._context.here:
                 peer.news_ms = now_ms
+
+    def declare(self, peers: Iterable[str]) -> None:
+        """These have to see the next head, even if nothing else goes to them."""
+        for peer in peers:
+            self._peer(peer)
 
     def waiting(self, peer: str) -> bool:
         """Whether the newest head has waited long enough to go to this peer alone."""
@@ -130,13 +149,14 @@ class HeadExchange:
         )
         if newest is None:
             return []
-        first = 0
-        if shown is not None and read_head(shown.octets).head.incarnation == newest.incarnation:
-            first = shown.size
-        if newest.size == first:
+        held = None if shown is None or not shown.size else read_head(shown.octets).head
+        same = held is not None and held.incarnation == newest.incarnation
+        if same and shown is not None and newest.size == shown.size:
             return []
+        first = await store.read(lambda connection: _known_part(connection, held))
         # Whoever asks within the minute is shown the same head: it is kept once.
-        row = kept if kept is not None and kept.size > first else await self._keep()
+        fresh = kept is not None and kept.incarnation == newest.incarnation and kept.size > first
+        row = kept if fresh else await self._keep()
         if row is None or row.size < first:
             return []
         path = await store.read(lambda connection: _growth(connection, first, row.size))
@@ -168,7 +188,7 @@ class HeadExchange:
 
         def decide(connection: Connection) -> Decision[bool]:
             rows: list[Row] = []
-            lost = not _leads_to(connection, head)
+            lost = not leads_to(connection, head)
             if lost:
                 newest = newest_head(connection)
                 ours = b"" if newest is None else newest.octets
@@ -184,6 +204,11 @@ class HeadExchange:
         lost = await self._context.store.run(Unit(decide, frozenset({f"shown {peer}"})))
         if lost:
             _log.error("a peer holds a head this log does not lead to", peer=peer)
+            await self._lost(head)
+
+    async def _lost(self, head: Head) -> None:
+        if self._tell_lost is not None:
+            await self._tell_lost(head)
 
     # theirs
 
@@ -253,6 +278,8 @@ class HeadExchange:
         )
         verdict = await self._context.store.run(unit)
         tell = _log.error if verdict.alarming else _log.info
+        if verdict is Verdict.RESTARTED:
+            tell = _log.warning
         tell("log head", peer=peer, verdict=verdict.value, size=verified.head.size)
 
     def _splits(self, verified: VerifiedHead, frame: HeadFrame, now_ms: int) -> list[AlarmRow]:
@@ -295,6 +322,19 @@ def _decide(
     if verdict.taken:
         row = HeldRow(head.node, verified.octets, frame.view, now_ms)
         rows += [Upsert(schema.log_held, asdict(row)), leaves.peer_head(verified, now_ms)]
+    if verdict is Verdict.RESTARTED and held is not None:
+        # Both heads stay: the last of the one incarnation, the first of the other (LG-10).
+        values = {
+            "node": head.node,
+            "incarnation": head.incarnation,
+            "seen_ms": now_ms,
+            "fork": frame.first,
+            "size": held.head.size,
+            "held": held.octets,
+            "shown": verified.octets,
+            "record": b"",
+        }
+        rows.append(Upsert(schema.log_break, values))
     if verdict.alarming:
         before = b"" if held is None else held.octets
         path = b"".join(frame.path)
@@ -312,12 +352,27 @@ def _growth(connection: Connection, first: int, size: int) -> tuple[bytes, ...]:
     return LogReader(connection, birth.digest).consistency(first, size)
 
 
-def _leads_to(connection: Connection, head: Head) -> bool:
-    """Whether our log has grown from this head, or through a break we declared."""
+def _known_part(connection: Connection, held: Head | None) -> int:
+    """How many leaves of the head a peer holds our log still has: where its proof begins."""
+    birth = find_birth(connection)
+    if held is None or birth is None:
+        return 0
+    if held.incarnation == birth.incarnation:
+        return held.size
+    reader = LogReader(connection, birth.digest)
+    if held.size <= reader.size and reader.root(held.size) == held.root:
+        return held.size
+    broken = break_after(connection, held.node, held.incarnation)
+    return 0 if broken is None else min(held.size, broken.fork)
+
+
+def leads_to(connection: Connection, head: Head) -> bool:
+    """Whether our log has grown from this head, or through a break we declared that covers it."""
     birth = find_birth(connection)
     if birth is None or head.incarnation > birth.incarnation:
         return False
     if head.incarnation < birth.incarnation:
-        return True
+        broken = break_after(connection, head.node, head.incarnation)
+        return broken is None or head.size <= max(broken.size, broken.fork)
     reader = LogReader(connection, birth.digest)
     return head.size <= reader.size and reader.root(head.size) == head.root

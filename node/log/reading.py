@@ -55,6 +55,29 @@ class HeadRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakRow:
+    """One row of `schema.log_break`: a log that went on after a loss.
+
+    Attributes:
+        fork: Leaves that both incarnations have, as the node said.
+        size: Of the last head known of the one before.
+        held: That head.
+    """
+
+    node: str
+    incarnation: int
+    seen_ms: int
+    fork: int
+    size: int
+    held: bytes
+
+    @property
+    def lost(self) -> int:
+        """Leaves of which somebody knew and that are gone."""
+        return max(0, self.size - self.fork)
+
+
+@dataclass(frozen=True, slots=True)
 class Inclusion:
     """Shows that a leaf stands in the log a head is about (RFC 9162 §2.1.3).
 
@@ -86,6 +109,35 @@ def find_birth(connection: Connection) -> Birth | None:
 def all_births(connection: Connection) -> list[Birth]:
     """How each incarnation began, the oldest first."""
     return _BIRTHS.all(connection)[::-1]
+
+
+_break = schema.log_break
+_BREAK: Final = Query(
+    select(*columns(_break, BreakRow))
+    .where(_break.c.node == bindparam("node"), _break.c.incarnation > bindparam("after"))
+    .order_by(_break.c.incarnation)
+    .limit(1),
+    BreakRow,
+)
+_BREAKS: Final = Query(
+    select(*columns(_break, BreakRow)).order_by(_break.c.seen_ms, _break.c.node), BreakRow
+)
+
+
+def break_after(connection: Connection, node: str, incarnation: int) -> BreakRow | None:
+    """The first time it did after this incarnation."""
+    return _BREAK.first(connection, node=node, after=incarnation)
+
+
+def breaks(connection: Connection) -> list[BreakRow]:
+    """Every log that went on after a loss, this node's among them, the oldest first."""
+    return _BREAKS.all(connection)
+
+
+def incarnation_of(connection: Connection) -> int:
+    """The incarnation this node's log is in, from 1."""
+    birth = find_birth(connection)
+    return 1 if birth is None else birth.incarnation
 
 
 _head = schema.log_head

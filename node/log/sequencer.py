@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from node.log.growth import Moment, plan_step, step_unit
+from node.recovery.marker import NoMarker
 from protocol.errors import TongbanError
 from protocol.limits import MERGE_DELAY_MS
 from routing.directory_views import write_view
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from node.context import NodeContext
+    from node.recovery.marker import Marker
     from signing.suites import PublicKey
 
 _BUSY_MS: Final = 1_000
@@ -39,15 +41,25 @@ _log = structlog.get_logger()
 class Sequencer:
     """Takes the steps of one node's log."""
 
-    def __init__(self, context: NodeContext, news: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: NodeContext,
+        news: Callable[[], None],
+        marker: Marker | None = None,
+        may: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Work for this node; nothing happens before `run` or `drain`.
 
         Args:
             context: The node.
             news: Called when a head is signed that peers should know.
+            marker: Remembers beside the store how long the log is.
+            may: Whether anything may be signed now; no step is taken while it may not.
         """
         self._context = context
         self._news = news
+        self._marker = marker or NoMarker()
+        self._may = may
         self._woken = asyncio.Event()
         self._noted: bytes | None = None
         self._turn = asyncio.Lock()
@@ -98,7 +110,7 @@ class Sequencer:
         """
         grew = False
         async with self._turn:
-            while await self._step():
+            while self._may() and await self._step():
                 grew = True
         return grew
 
@@ -109,7 +121,9 @@ class Sequencer:
         if step is None:
             return False
         key = None if step.more else self._head_key()
-        if await context.store.run(step_unit(step, moment, key)):
+        mark = await context.store.run(step_unit(step, moment, key))
+        if mark is not None:
+            await self._marker.write(mark)
             self._noted = moment.view
             if step.news:
                 self._news()

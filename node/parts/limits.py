@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.limits import (
+    BACKUP_HORIZON_MS,
     GIB,
     MAX_INLINE_PART_OCTETS,
     MAX_LARGE_OCTETS,
@@ -59,6 +60,6 @@ class PartLimits:
     mismatches: int = 3
     rest_ms: int = 10 * 60 * 1000
     idle_ms: int = 24 * _HOUR_MS
-    forwarded_ms: int = 7 * 24 * _HOUR_MS
+    forwarded_ms: int = BACKUP_HORIZON_MS
     client_uploads: int = 1024
     client_octets: int = 64 * GIB

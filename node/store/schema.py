@@ -309,6 +309,48 @@ log_alarm: Final = Table(
     comment="the first contradiction of each kind: evidence, never deleted; see node.log.witness",
 )
 
+log_break: Final = Table(
+    "log_break",
+    metadata,
+    Column("node", String(6), primary_key=True, comment="whose log it is; may be this node"),
+    Column("incarnation", Integer, primary_key=True, comment="the one that begins"),
+    Column("seen_ms", BigInteger, nullable=False),
+    Column("fork", BigInteger, nullable=False, comment="leaves both incarnations have, as said"),
+    Column("size", BigInteger, nullable=False, comment="of the last head known of the one before"),
+    Column("held", LargeBinary, nullable=False, comment="that head; empty if none is known"),
+    Column("shown", LargeBinary, nullable=False, comment="a peer's first head of the new one"),
+    Column("record", LargeBinary, nullable=False, comment="ours: what the leaf is about"),
+    comment="logs that went on after a loss, as a new incarnation: never deleted",
+)
+
+recovery: Final = Table(
+    "recovery",
+    metadata,
+    Column("node", String(6), primary_key=True, comment="this node: there is a row while it lasts"),
+    Column("begun_ms", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False, comment="what is older is here"),
+    Column("why", Text, nullable=False),
+    Column("head", LargeBinary, comment="the newest head of ours that a peer has shown"),
+    comment="this node gathers what it lost since its backup",
+)
+
+recovery_peer: Final = Table(
+    "recovery_peer",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("cursor", LargeBinary, nullable=False, comment="where the next page begins"),
+    Column("messages", Integer, nullable=False, comment="recalled from it so far"),
+    Column("done", Integer, nullable=False, comment="1: it has handed over all it has"),
+    Column("excused", Integer, nullable=False, comment="1: the operator goes on without it"),
+)
+
+recovery_case: Final = Table(
+    "recovery_case",
+    metadata,
+    Column("case_id", String(36), primary_key=True),
+    comment="cases with recalled messages that have not taken effect yet",
+)
+
 meta: Final = Table(
     "meta",
     metadata,

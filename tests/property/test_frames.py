@@ -14,7 +14,11 @@ from protocol.frames import (
     HeldFrame,
     KeptFrame,
     NotHereFrame,
+    PageFrame,
     PartFrame,
+    Piece,
+    RecalledFrame,
+    RecallFrame,
     ReceiptFrame,
     WaitingFrame,
     WantedFrame,
@@ -60,6 +64,15 @@ frames = st.one_of(
         st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple),
     ),
     st.builds(HeldFrame, st.binary(min_size=HEAD_OCTETS, max_size=HEAD_OCTETS)),
+    st.builds(RecallFrame, u32, u64, u64, held),
+    st.builds(
+        RecalledFrame,
+        held,
+        st.lists(held, max_size=3).map(tuple),
+        st.lists(st.builds(Piece, part_ids, u64, held), max_size=3).map(tuple),
+        st.booleans(),
+    ),
+    st.builds(PageFrame, u64, held, held),
 )
 digests = st.binary(min_size=32, max_size=32)
 

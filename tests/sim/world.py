@@ -8,6 +8,12 @@ wherever they wait, and a new engine is opened on the same file.
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from node.context import NodeContext
@@ -21,13 +27,13 @@ from tests.sim.memory_blobs import Disk, MemoryBlobs
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
-    from pathlib import Path
     from typing import Any, TypeVar
 
     from sqlalchemy import Connection
 
     from node.context import Federation
     from node.ports import Unit
+    from node.recovery.marker import LogMark
     from signing.keys import KeyStore
     from signing.verify import Rules
     from tests.sim.gates import Gates
@@ -97,6 +103,28 @@ class SimStore:
         await self._inner.close()
 
 
+@dataclass(slots=True)
+class MemoryMarker:
+    """A mark that outlives the crashes of its node; implements `node.recovery.marker.Marker`."""
+
+    mark: LogMark | None = None
+
+    async def read(self) -> LogMark | None:
+        return self.mark
+
+    async def write(self, mark: LogMark) -> None:
+        self.mark = mark
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One node as it was: its database, its large parts, and what stood beside them."""
+
+    file: Path
+    disk: Disk
+    mark: LogMark | None
+
+
 class SimTransport:
     """A node's way into the network."""
 
@@ -131,8 +159,11 @@ class SimNode:
         skew_ms: int = 0,
         parts: PartLimits = PART_LIMITS,
         gates: Gates | None = None,
+        check_ms: int = 0,
     ) -> None:
         self.node_id = node_id
+        self._check_ms = check_ms
+        self.marker = MemoryMarker()
         self._gates = gates
         self.engine: Engine | None = None
         self.crashes = 0
@@ -147,7 +178,7 @@ class SimNode:
         self.store: SimStore | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
 
-    def start(self, network: Carrier) -> None:
+    def start(self, network: Carrier, *, recover: bool = False) -> None:
         inner = InlineStore(StoreEngine(SqliteDatabase(self._file, durable=False), self._keys))
         self.store = SimStore(inner, self._dice)
         context = NodeContext(
@@ -162,8 +193,10 @@ class SimNode:
             parts=self._parts,
         )
         ferries = {} if self._gates is None else self._gates.ferries(context)
-        self.engine = Engine(context, SimTransport(self.node_id, network), ferries=ferries)
-        self.belongs(asyncio.ensure_future(_serve(self.engine)))
+        self.engine = Engine(
+            context, SimTransport(self.node_id, network), ferries=ferries, marker=self.marker
+        )
+        self.belongs(asyncio.ensure_future(_serve(self.engine, self._check_ms, recover=recover)))
 
     def belongs(self, task: asyncio.Future[Any]) -> None:
         """This task dies with the node."""
@@ -186,6 +219,24 @@ class SimNode:
             file.unlink()
         self.disk = Disk()
 
+    def back_up(self) -> Backup:
+        """A copy of the database as it is: what its last commits left."""
+        folder = Path(tempfile.mkdtemp(dir=self._file.parent))
+        copy = folder / self._file.name
+        with closing(sqlite3.connect(self._file)) as source, closing(sqlite3.connect(copy)) as sink:
+            source.backup(sink)
+        blobs = Disk(self.disk.capacity, 0, dict(self.disk.unsealed), dict(self.disk.sealed))
+        return Backup(copy, blobs, self.marker.mark)
+
+    def restore(self, backup: Backup, *, whole: bool) -> None:
+        """Put the database back, or the whole home; only while the node is down."""
+        assert self.engine is None
+        for file in self._file.parent.glob(f"{self._file.name}*"):
+            file.unlink()
+        shutil.copy(backup.file, self._file)
+        if whole:
+            self.disk, self.marker.mark = backup.disk, backup.mark
+
     async def stop(self) -> None:
         if self.store is not None:
             await self.store.close()
@@ -196,6 +247,6 @@ class SimNode:
         return await self.store.read(query)
 
 
-async def _serve(engine: Engine) -> None:
-    await engine.prepare()
+async def _serve(engine: Engine, check_ms: int, *, recover: bool) -> None:
+    await engine.prepare(check_ms=check_ms, recover=recover)
     await engine.run()

@@ -11,7 +11,7 @@ from node.evidence import verify_file
 from protocol.bodies import KINDS, check_references, decode_body
 from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
-from protocol.frames import read_frames
+from protocol.frames import Piece, read_frames
 from protocol.reasons import Reason
 from routing.directory_roles import TrustAnchor
 from signing.batch import Checking
@@ -114,6 +114,8 @@ def _plain(value: object) -> object:
             return [_plain(one) for one in value]
         case MessageReference(authority, message_id):
             return {"authority": authority, "messageId": message_id}
+        case Piece(part_id, offset, octets):
+            return {"partId": part_id, "offset": offset, "octets": octets.hex()}
         case Reason():
             return value.code
         case _:

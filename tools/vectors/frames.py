@@ -176,6 +176,51 @@ def cases() -> Iterator[Case]:
             [{"frame": "held", "octets": HEAD.hex()}],
         ),
         (
+            "recall",
+            frame(12, struct.pack(">IQQ", 2, 400, 7) + b"\5there"),
+            "A node that lost something asks again for what concerns it.",
+            "丢失数据的节点召回与己有关的报文。",
+            [
+                {
+                    "frame": "recall",
+                    "incarnation": 2,
+                    "size": 400,
+                    "sinceMs": 7,
+                    "cursor": b"there".hex(),
+                }
+            ],
+        ),
+        (
+            "recalled",
+            frame(
+                13,
+                b"\1\1\0\1r"
+                + struct.pack(">I", 4)
+                + b"<E/>"
+                + b"\2m1"
+                + struct.pack(">QI", 9, 4)
+                + b"scan",
+            ),
+            "One recalled message with a receipt and a piece of a part.",
+            "所召回的一份报文，附回执与部件的一段。",
+            [
+                {
+                    "frame": "recalled",
+                    "octets": b"<E/>".hex(),
+                    "receipts": [b"r".hex()],
+                    "pieces": [{"partId": "m1", "offset": 9, "octets": b"scan".hex()}],
+                    "last": True,
+                }
+            ],
+        ),
+        (
+            "page",
+            frame(15, struct.pack(">Q", 7) + b"\5there" + b"\0"),
+            "The end of the last page of a recall.",
+            "召回的最后一页完。",
+            [{"frame": "page", "sinceMs": 7, "cursor": b"there".hex(), "following": ""}],
+        ),
+        (
             "several",
             frame(3, b"a") + frame(6, REFERENCE + struct.pack(">I", 3)) + frame(3, b""),
             "Three frames one after the other, the last of them empty.",

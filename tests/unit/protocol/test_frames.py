@@ -13,7 +13,11 @@ from protocol.frames import (
     HeldFrame,
     KeptFrame,
     NotHereFrame,
+    PageFrame,
     PartFrame,
+    Piece,
+    RecalledFrame,
+    RecallFrame,
     ReceiptFrame,
     WaitingFrame,
     WantedFrame,
@@ -61,6 +65,18 @@ FRAMES: dict[str, tuple[Frame, bytes]] = {
     ),
     "first head": (HeadFrame(HEAD, b"", 0, ()), b"\x09" + HEAD + bytes(2 + 8 + 1)),
     "held": (HeldFrame(HEAD), b"\x0a" + HEAD),
+    "recall": (
+        RecallFrame(2, 400, 7, b"there"),
+        b"\x0c" + b"\0\0\0\2" + b"\0\0\0\0\0\0\1\x90" + b"\0\0\0\0\0\0\0\7" + b"\5there",
+    ),
+    "recalled": (
+        RecalledFrame(b"<e/>", (b"one", b"more"), (Piece("m1", 9, b"scan"),), last=True),
+        b"\x0d\1\2\0\3one\0\4more" + b"\0\0\0\4<e/>\2m1" + b"\0\0\0\0\0\0\0\x09" + b"\0\0\0\4scan",
+    ),
+    "page": (
+        PageFrame(7, b"there", b"further"),
+        b"\x0f" + b"\0\0\0\0\0\0\0\7" + b"\5there" + b"\7further",
+    ),
 }
 
 
@@ -97,8 +113,8 @@ def test_a_frame_cut_anywhere_is_refused(frame: Frame, body: bytes) -> None:
     octets = write_frames([frame])
     for length in range(1, len(octets)):
         assert refusal(octets[:length]).reason is Reason.FRAME_MALFORMED
-    # Cut inside, with a length that fits: only those that end in opaque octets may be shorter.
-    opaque = {"envelope", "part", "receipt", "ask"}
+    # Cut inside, with a length that fits: only those that end in octets or pieces may be shorter.
+    opaque = {"envelope", "part", "receipt", "ask", "recalled"}
     fixed = len(body) if frame not in [FRAMES[name][0] for name in opaque] else 0
     for length in range(1, fixed):
         assert refusal(framed(body[:length])).reason is Reason.FRAME_MALFORMED

@@ -89,8 +89,21 @@ def test_a_declared_break_is_taken_and_told() -> None:
     verdict = judged(head(9), head(5, OTHER, incarnation=2))
     assert verdict is Verdict.RESTARTED
     assert verdict.taken
-    assert verdict.alarming
+    assert not verdict.alarming
     assert judged(head(9, incarnation=2), head(20)) is Verdict.STALE
+
+
+@pytest.mark.spec("LG-8")
+def test_a_break_that_is_shown_to_lose_nothing_must_lose_nothing() -> None:
+    grown = Growth(9, TREE.proof(9, 20))
+    assert judged(head(9), head(20, incarnation=2), grown) is Verdict.RESTARTED
+    assert judged(head(9), head(20, OTHER, incarnation=2), grown) is Verdict.REWRITTEN
+
+
+@pytest.mark.spec("LG-8")
+def test_a_stolen_key_does_not_end_a_log_with_the_last_incarnation() -> None:
+    assert judged(head(9), head(20, incarnation=257)) is Verdict.RESTARTED
+    assert judged(head(9), head(20, incarnation=258)) is Verdict.STALE
 
 
 @pytest.mark.spec("LG-3")
@@ -103,5 +116,5 @@ def test_what_is_taken_and_what_rings() -> None:
         Verdict.FIRST, Verdict.GROWN, Verdict.RESTARTED,
     }  # fmt: skip
     assert {verdict for verdict in Verdict if verdict.alarming} == {
-        Verdict.FORKED, Verdict.REWRITTEN, Verdict.RESTARTED, Verdict.LOST,
+        Verdict.FORKED, Verdict.REWRITTEN, Verdict.LOST,
     }  # fmt: skip
