@@ -217,7 +217,7 @@ async def serve(
 
     Args:
         config: The node's.
-        ready: Called once it serves.
+        ready: Called once it serves, and knows whether it works or recovers.
         recover: The operator knows that its store was put back.
 
     Raises:
@@ -232,8 +232,10 @@ async def serve(
         reloading = asyncio.create_task(_reload_when(hang_up, service))
         stopping = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(service.ended())
+        decided = asyncio.create_task(service.engine.recovery.decided())
         try:
-            if ready is not None:
+            await asyncio.wait({decided, stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if decided.done() and ready is not None:
                 ready(service)
             await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -241,7 +243,7 @@ async def serve(
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
-            for task in (reloading, stopping, ended):
+            for task in (reloading, stopping, ended, decided):
                 await _cancelled(task)
 
 

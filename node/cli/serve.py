@@ -56,10 +56,13 @@ def serve(
 
 
 def _tell(service: Service) -> None:
-    node = service.config.node
+    node, recovery = service.config.node, service.engine.recovery
     peers = service.config.peers.url or NOT_DIALLED
     progress(f"{node.name} {node.id} 已启动 serves  peers {peers}")
     progress(f"  本地接口 local API {service.url}")
+    if not recovery.working:
+        progress(f"  正在从旧备份恢复，暂不办件 recovering, cases wait: {recovery.why}")
+        progress("  进度 how far it is: GET /v1/health")
     progress("  停止 stop: Ctrl-C; 重读签名文件 reload signed files: SIGHUP")
 
 

@@ -162,6 +162,7 @@ class Recovery:
         self._until_ms = 0
         self._changed = asyncio.Event()
         self._entered = False
+        self._decided = asyncio.Event()
         self.phase = Phase.WORKING
         self.why: str | None = None
 
@@ -180,6 +181,10 @@ class Recovery:
             raise UnavailableError(
                 Reason.RECOVERING, self.why or "looking whether anything is lost"
             )
+
+    async def decided(self) -> None:
+        """Return when the node works or recovers: when it is known which."""
+        await self._decided.wait()
 
     def status(self) -> list[RecalledPeer]:
         """How far it is with each peer; nobody if the node works."""
@@ -231,6 +236,7 @@ class Recovery:
             self._until_ms = self._context.clock.now_ms() + check_ms
         if self.working:
             await self._sweep()
+            self._decided.set()
 
     async def lost(self, head: Head) -> None:
         """A peer holds a head of ours that our log does not lead to: not another signature."""
@@ -259,6 +265,7 @@ class Recovery:
         self.phase, self.why, self._since_ms = Phase.RECOVERING, why, since_ms
         self._turns = {row.node: _Turn(row, row.cursor) for row in rows}
         self._entered = True
+        self._decided.set()
         self._stir()
 
     def _stir(self) -> None:
@@ -318,6 +325,7 @@ class Recovery:
         self.phase, self.why, self._since_ms = Phase.WORKING, None, NOTHING_MS
         self._entered = False
         self._turns.clear()
+        self._decided.set()
         self._changed.set()
         await self._resume()
 

@@ -67,11 +67,12 @@ class City:
 
     def serve(self) -> subprocess.Popen[bytes]:
         with (self.home / "log").open("wb") as log:
-            node = subprocess.Popen(
+            return subprocess.Popen(
                 [*self._serve, "--until-eof"], stdin=subprocess.PIPE, stdout=log, stderr=log
             )
-        eventually(lambda: b"local API" in (self.home / "log").read_bytes(), "it does not serve")
-        return node
+
+    def serves(self) -> bool:
+        return b"local API" in (self.home / "log").read_bytes()
 
 
 def authority(node: str, uscc: str, name: str) -> tuple[str, str]:
@@ -157,6 +158,8 @@ def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[City]]:
         done("directory", "install", *files, "--anchor", anchor, *city.config)
     nodes = [city.serve() for city in cities]
     try:
+        # Together: a node that starts asks its peers whether it has lost something.
+        eventually(lambda: all(city.serves() for city in cities), "they do not serve")
         yield cities
     finally:
         for node in nodes:
