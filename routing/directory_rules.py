@@ -154,7 +154,12 @@ def _node_misfits(payload: DirectoryPayload) -> Iterator[str]:
         for code in row.serves:
             if code not in regions:
                 yield f"nodes[{i}].serves: {code} is not listed"
-        if named_in(row.certificate) != (row.id,):
+        try:
+            names = named_in(row.certificate)
+        except RefusedError as error:
+            detail = f"nodes[{i}].certificate: {error.detail}"
+            raise RefusedError(Reason.DOCUMENT_INVALID, detail) from error
+        if names != (row.id,):
             yield f"nodes[{i}].certificate: does not name {row.id} as its one subject CN"
         if (row.role == "hub") != bool(row.forwards_for):
             yield f"nodes[{i}].forwards_for: a hub forwards for some prefix, a node for none"

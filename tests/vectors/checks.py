@@ -20,6 +20,7 @@ from signing.evidence import Outcome
 from signing.receipts import concerns, verify_receipt
 from signing.suites import Suite, load_public_key
 from signing.verify import Rules, check_part, verify_envelope
+from tests.vectors.directory_checks import directory
 from tests.vectors.tripwires import guarded_key, guarded_trust
 
 if TYPE_CHECKING:
@@ -180,5 +181,6 @@ CHECKS: Final[Mapping[str, Callable[[Vector], Result]]] = {
     "key": key,
     "body": body,
     "evidence": evidence,
+    "directory": directory,
 }
 """By group."""

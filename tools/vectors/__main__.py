@@ -13,6 +13,13 @@ from tools.vectors import (
     batch_refusals,
     bodies,
     body_rules,
+    directory_beside,
+    directory_history,
+    directory_others,
+    directory_roots,
+    directory_rules,
+    directory_signers,
+    directory_time,
     documents,
     envelope,
     envelope_values,
@@ -69,6 +76,13 @@ MAKERS: Final[tuple[Callable[[], Iterable[Case]], ...]] = (
     body_rules.cases,
     evidence.cases,
     evidence_story.cases,
+    directory_signers.cases,
+    directory_roots.cases,
+    directory_time.cases,
+    directory_history.cases,
+    directory_others.cases,
+    directory_rules.cases,
+    directory_beside.cases,
 )
 """Whoever makes cases; a group belongs to them whole."""
 

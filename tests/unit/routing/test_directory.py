@@ -222,7 +222,7 @@ def test_what_is_no_certificate_is_refused() -> None:
     payload = province("42", [node("420100", certificate=b"\x30")])
     with pytest.raises(RefusedError, match=r"X\.509") as caught:
         opened(payload)
-    assert caught.value.reason is Reason.KEY_MALFORMED
+    assert caught.value.reason is Reason.DOCUMENT_INVALID
 
 
 MISFITS: dict[str, tuple[dict[str, Any], str]] = {
