@@ -3,7 +3,8 @@
 The rules, in one place (what happens to the errands themselves: `node.errands`):
 
 * A dispatcher sleeps until something is due at its peer or it is woken by a commit that gave it
-  work. One post at a time is in flight.
+  work. Its first post leaves at once; what comes while posts are answered leaves with the next, and
+  a few may be under way, never two with messages of one case.
 * A peer that does not answer at all is probed with empty posts on a short timetable, whatever waits
   for it, and even if nothing does; when it answers, or calls us itself, everything due leaves at
   once.
@@ -20,7 +21,6 @@ The rules, in one place (what happens to the errands themselves: `node.errands`)
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 CALLS_MS = 60_000
 """How long after its last call a peer still counts as one that calls; calls are held for less."""
-POSTS_UNDER_WAY = 2
-"""Posts to one peer at once: while it works on one, the next is made."""
+POSTS_UNDER_WAY = 3
+"""Posts to one peer at once: one it works on, one on the line, one whose answer is read here."""
 _IDLE_MS = 60_000
 _TROUBLE_MS = 1_000
 _log = structlog.get_logger()
@@ -256,35 +256,57 @@ class Dispatcher:
             waking.cancel()
 
     async def round(self) -> None:
-        """All that is due, in posts; while one is answered, the next is on its way."""
+        """All that is due, in posts; while some are answered, the next is on its way.
+
+        What becomes due meanwhile leaves at once, as long as there is a post to spare; else it
+        gathers, and the next post takes all of it.
+        """
         probed = self._health.failing
         if probed and not await self._probe():
             return
+        under_way: dict[asyncio.Task[None], HandOver] = {}
         handed = await self._errands.build()
-        if not handed.octets and self._health.failing:
+        if not handed.octets and probed:
             await self._health.answered()
-        under_way: deque[tuple[HandOver, asyncio.Task[None]]] = deque()
         try:
-            while handed.octets:
-                under_way.append(
-                    (handed, asyncio.create_task(self._exchange(handed, probed=probed)))
-                )
-                if not handed.more:
-                    break
-                if len(under_way) == POSTS_UNDER_WAY:
-                    await under_way[0][1]
-                    under_way.popleft()
-                if self._health.failing:
-                    break
-                beside = [errand for before, _ in under_way for errand in before.errands]
-                handed = await self._errands.build(beside=beside)
-            while under_way:
-                await under_way[0][1]
-                under_way.popleft()
+            while handed.octets or under_way:
+                if handed.octets:
+                    under_way[asyncio.create_task(self._exchange(handed, probed=probed))] = handed
+                self._woken.clear()
+                handed = HandOver((), b"")
+                spare = self._goes_on and len(under_way) < POSTS_UNDER_WAY
+                if spare:
+                    beside = [errand for post in under_way.values() for errand in post.errands]
+                    handed = await self._errands.build(beside=beside)
+                if not handed.octets:
+                    await self._first_of(under_way, or_woken=spare)
         finally:
-            for _, task in under_way:
+            for task in under_way:
                 task.cancel()
-            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether a round may begin another post."""
+        now_ms = self._context.clock.now_ms()
+        held_back = self._context.holds_back(self._peer)
+        return not (self._health.failing or held_back or self._calls(now_ms))
+
+    async def _first_of(
+        self, under_way: dict[asyncio.Task[None], HandOver], *, or_woken: bool
+    ) -> None:
+        """Wait until one of these posts has come to its end, or until there may be more work."""
+        if not under_way:
+            return
+        waking = [asyncio.ensure_future(self._woken.wait())] if or_woken else []
+        try:
+            await asyncio.wait([*under_way, *waking], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waking:
+                task.cancel()
+        for post in [post for post in under_way if post.done()]:
+            del under_way[post]
+            post.result()
 
     async def _exchange(self, handed: HandOver, *, probed: bool) -> None:
         """One post and what its answer means."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from node.dispatch import POSTS_UNDER_WAY
 from node.outgoing import Filed
 from node.store.queries import MessageRow, Role, custody_receipts, find_message, queue_lengths
 from protocol.errors import UnavailableError
@@ -38,6 +39,7 @@ class World:
         self.posts: list[tuple[str, str, float]] = []
         self.cut: set[frozenset[str]] = set()
         self.tamper: Callable[[str, str, bytes], bytes] | None = None
+        self.answers_take_s = 0
         for node_id in (HUB, WUHAN, XIANGYANG, EZHOU, HUNAN, YUEYANG):
             self.nodes[node_id] = SimNode(
                 node_id,
@@ -57,7 +59,9 @@ class World:
             raise UnavailableError(Reason.PEER_UNREACHABLE, "cut")
         if self.tamper is not None:
             octets = self.tamper(origin, peer, octets)
-        return await self.network.post(origin, peer, octets, wait_ms)
+        answer = await self.network.post(origin, peer, octets, wait_ms)
+        await asyncio.sleep(self.answers_take_s)
+        return answer
 
     def start(self, node_id: str) -> None:
         self.nodes[node_id].start(self)
@@ -127,6 +131,28 @@ def test_a_dead_destination_leaves_the_message_in_custody_and_its_return_drains(
             await asyncio.sleep(10)
             assert [(await w.sent(one, WUHAN)).standing for one in filed] == ["received"] * 5
             assert await w.nodes[HUB].read(queue_lengths) == {}
+
+    play(scene)
+
+
+def test_what_is_filed_while_a_post_is_answered_leaves_at_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            w.answers_take_s = 30
+            filed = []
+            for _ in range(POSTS_UNDER_WAY + 4):
+                filed.append(await w.ping(WUHAN, EZHOU))
+                await asyncio.sleep(2)
+            began = [when for origin, peer, when in w.posts if (origin, peer) == (WUHAN, EZHOU)]
+            assert len(began) == POSTS_UNDER_WAY, "the others wait for a post to spare"
+            assert all(later - earlier < 3 for earlier, later in pairwise(began))
+            w.answers_take_s = 0
+            await asyncio.sleep(60)
+            began = [when for origin, peer, when in w.posts if (origin, peer) == (WUHAN, EZHOU)]
+            assert len(began) == POSTS_UNDER_WAY + 1, "and leave with it, all together"
+            assert [(await w.sent(one, WUHAN)).standing for one in filed] == ["received"] * len(
+                filed
+            )
 
     play(scene)
 
