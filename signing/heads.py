@@ -22,7 +22,7 @@ carries the same history on, and holds two signed statements of that peer in han
 A node that is told of a head it signed, to which its own log does not lead, has lost leaves or was
 changed behind its back (LG-13).
 
-Pure: verified heads and octets of a path in, a verdict out.
+Pure: heads and octets of a path in, a verdict out.
 
 Source: RFC 9162 §2.1.4 and §8 (monitors, gossip); design, section 10.
 """
@@ -33,13 +33,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from protocol.limits import MAX_INCARNATION_STEP
+from protocol.errors import RefusedError, UnavailableError
+from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_INCARNATION_STEP
+from protocol.reasons import Reason
+from signing.log import verify_head, view_digest
 from signing.merkle import verify_consistency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from signing.log import Head, VerifiedHead
+    from signing.trust import TrustSet
 
 
 class Verdict(StrEnum):
@@ -72,6 +76,23 @@ class Growth:
 
     first: int
     path: Sequence[bytes]
+
+
+def verify_shown(
+    octets: bytes, view: bytes, trust: TrustSet, peer: str, now_ms: int
+) -> VerifiedHead:
+    """Look at a head that a peer shows with its view of the directories (LG-6).
+
+    Raises:
+        RefusedError: HEAD_INVALID.
+        UnavailableError: KEY_UNKNOWN, or CLOCK_SKEW: a head of the future.
+    """
+    verified = verify_head(octets, trust, peer)
+    if verified.head.view != view_digest(view):
+        raise RefusedError(Reason.HEAD_INVALID, "signed over another view")
+    if verified.head.instant_ms > now_ms + MAX_CLOCK_SKEW_MS:
+        raise UnavailableError(Reason.CLOCK_SKEW, "a head of the future")
+    return verified
 
 
 def judge_head(held: Head | None, shown: VerifiedHead, growth: Growth) -> Verdict:

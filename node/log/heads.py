@@ -47,11 +47,10 @@ from node.ports import Decision, Unit, Update, Upsert
 from node.store import schema
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import HeadFrame, HeldFrame
-from protocol.limits import HEAD_INTERVAL_MS, MAX_CLOCK_SKEW_MS
-from protocol.reasons import Reason
+from protocol.limits import HEAD_INTERVAL_MS
 from routing.directory_views import Split, compare_views, read_view, write_view
-from signing.heads import Growth, Verdict, judge_head
-from signing.log import Head, read_head, verify_head, view_digest
+from signing.heads import Growth, Verdict, judge_head, verify_shown
+from signing.log import Head, read_head, verify_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -266,11 +265,8 @@ class HeadExchange:
             RefusedError: HEAD_INVALID.
             UnavailableError: KEY_UNKNOWN, CLOCK_SKEW or STORE_UNAVAILABLE.
         """
-        verified = verify_head(frame.octets, self._context.trust(), peer)
-        if verified.head.view != view_digest(frame.view):
-            raise RefusedError(Reason.HEAD_INVALID, "signed over another view")
-        if verified.head.instant_ms > now_ms + MAX_CLOCK_SKEW_MS:
-            raise UnavailableError(Reason.CLOCK_SKEW, "a head of the future")
+        trust = self._context.trust()
+        verified = verify_shown(frame.octets, frame.view, trust, peer, now_ms)
         splits = self._splits(verified, frame, now_ms)
         unit = Unit(
             lambda connection: _decide(connection, verified, frame, splits, now_ms),

@@ -21,6 +21,7 @@ from signing.receipts import concerns, verify_receipt
 from signing.suites import Suite, load_public_key
 from signing.verify import Rules, check_part, verify_envelope
 from tests.vectors.directory_checks import directory
+from tests.vectors.log_checks import log
 from tests.vectors.tripwires import guarded_key, guarded_trust
 
 if TYPE_CHECKING:
@@ -182,5 +183,6 @@ CHECKS: Final[Mapping[str, Callable[[Vector], Result]]] = {
     "body": body,
     "evidence": evidence,
     "directory": directory,
+    "log": log,
 }
 """By group."""

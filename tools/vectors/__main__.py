@@ -29,6 +29,9 @@ from tools.vectors import (
     frame_refusals,
     frames,
     keyinfo,
+    log,
+    log_shown,
+    log_signed,
     manifests,
     parts,
     public_keys,
@@ -83,6 +86,9 @@ MAKERS: Final[tuple[Callable[[], Iterable[Case]], ...]] = (
     directory_others.cases,
     directory_rules.cases,
     directory_beside.cases,
+    log.cases,
+    log_signed.cases,
+    log_shown.cases,
 )
 """Whoever makes cases; a group belongs to them whole."""
 

@@ -90,7 +90,8 @@ def keys(suite: Suite = Suite.P256) -> Keys:
 def key_for(use: KeyUse, node: str, suite: Suite = Suite.P256) -> SteadyKey:
     """A node's key for this use."""
     held = keys(suite)
-    owner = node if use in (KeyUse.RECEIPT, KeyUse.EVIDENCE) else authority_of(node)
+    of_authorities = (KeyUse.ENVELOPE, KeyUse.PING)
+    owner = authority_of(node) if use in of_authorities else node
     key = held.secrets[held.find(use, owner)]
     if not isinstance(key, SteadyKey):
         raise TypeError(key)
