@@ -18,6 +18,7 @@ from signing.batch import Checking
 from signing.document import open_document
 from signing.evidence import Outcome
 from signing.receipts import concerns, verify_receipt
+from signing.stamps import read_roots
 from signing.suites import Suite, load_public_key
 from signing.verify import Rules, check_part, verify_envelope
 from tests.vectors.directory_checks import directory
@@ -161,7 +162,9 @@ def evidence(vector: Vector) -> Result:
     """A file against an anchor from outside it; the step that refuses it is the one stated."""
     anchor = TrustAnchor.read(vector.octets("anchor.json"))
     kinds = {kind.name for kind in KINDS}
-    report = verify_file(vector.octets("evidence.tbev"), anchor, schemas.compiled(), kinds)
+    roots = read_roots(vector.octets("stamps.pem")) if vector.has("stamps.pem") else ()
+    octets = vector.octets("evidence.tbev")
+    report = verify_file(octets, anchor, schemas.compiled(), kinds, roots)
     if report.outcome is Outcome.VALID:
         return {"messages": len(report.proven)}
     last = report.steps[-1]

@@ -312,7 +312,9 @@ def _directories_and_envelopes() -> Iterator[Case]:
 
 def _valid(name: str, octets: bytes, what: str, what_zh: str, proven: int) -> Case:
     why = "A verifier that refuses everything would pass the others."
-    return _case(name, octets, what, what_zh, why, "EV-9 EV-10", None, ANCHOR, {"messages": proven})
+    return case_of(
+        name, octets, what, what_zh, why, "EV-9 EV-10", None, ANCHOR, {"messages": proven}
+    )
 
 
 def refused(
@@ -327,12 +329,14 @@ def refused(
     anchor: TrustAnchor = ANCHOR,
     clause: str | None = None,
 ) -> Case:
-    """A file that fails at this step."""
+    """A file that breaks EV-{step}, one of EV-1 to EV-8."""
     rule = clause or f"EV-{step} EV-9"
-    return _case(name, octets, what, what_zh, why, rule, reason, anchor, {"step": STEPS[step - 1]})
+    return case_of(
+        name, octets, what, what_zh, why, rule, reason, anchor, {"step": STEPS[step - 1]}
+    )
 
 
-def _case(
+def case_of(
     name: str,
     octets: bytes,
     what: str,
@@ -343,6 +347,7 @@ def _case(
     anchor: TrustAnchor,
     told: dict[str, Any],
 ) -> Case:
+    """A case about a file; it ends valid, or at the step that `told` names."""
     anchor_file = anchor.model_dump_json(indent=1).encode() + b"\n"
     files = {"evidence.tbev": octets, "anchor.json": anchor_file}
     if reason is None:
