@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bench.floor import BATCH, Carried, measure_floor
-from bench.pair import lay_pair, logging_to, process, reading
+from bench.pair import inside, lay_pair, process, reading
 from bench.result import AuditError, Measured, spread
 from bench.workplace import workplace
-from node.service import running
 from protocol.receipt import ReceiptType
 from signing.batch import Checking
 from signing.receipts import verify_receipt
@@ -64,9 +63,7 @@ async def move(pair: Pair, count: int) -> Moved:
     Raises:
         AuditError: a case is not where it has to be.
     """
-    config = pair.config(pair.sender)
-    async with process(pair.receiver), logging_to(pair.sender, config), running(config) as service:
-        engine = service.engine
+    async with process(pair.receiver), inside(pair.sender) as engine:
         await _file(engine, pair, range(WINDOWS))
         await _settled(pair, 0)
         began = time.perf_counter()

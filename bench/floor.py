@@ -208,11 +208,14 @@ async def measure_floor(pair: Pair, suite: Suite, messages: Sequence[Carried]) -
             return len(messages) / (time.perf_counter() - began)
 
 
-async def round_trip_ms(pair: Pair, suite: Suite, octets: bytes, times: int) -> float:
-    """The median of posts that are answered at once, milliseconds."""
+async def round_trip_ms(
+    pair: Pair, suite: Suite, octets: bytes, times: int, rest_s: float
+) -> float:
+    """The median of posts that are answered at once, each after a rest; milliseconds."""
     taken = []
     async with _linked(pair, suite) as transport:
         for _ in range(times):
+            await asyncio.sleep(rest_s)
             began = time.perf_counter()
             await transport.post(RECEIVER, _ECHO + octets)
             taken.append((time.perf_counter() - began) * 1000)

@@ -18,6 +18,7 @@ from examples.federation import AuthorityPlan, case_submit, load_federation
 from node.config import load_config
 from node.logs import set_up_logging
 from node.outgoing import Draft
+from node.service import running
 from protocol.envelope import Address
 from protocol.identifiers import uscc_check
 
@@ -119,12 +120,15 @@ async def process(site: Site) -> AsyncIterator[NodeProcess]:
 
 
 @contextlib.asynccontextmanager
-async def logging_to(site: Site, config: Config) -> AsyncIterator[None]:
-    """Log as the node would, into a file of its home, from a node inside this process."""
+async def inside(site: Site) -> AsyncIterator[Engine]:
+    """A node's engine inside this process, ready to work; it logs into a file of its home."""
+    config = load_config(site.config)
     with (site.home / "node.log").open("a", encoding="utf-8") as log:
         with contextlib.redirect_stderr(log):
             set_up_logging(config.log)
-        yield
+        async with running(config) as service:
+            await service.engine.recovery.decided()
+            yield service.engine
 
 
 @contextlib.contextmanager
