@@ -6,7 +6,8 @@ accepted before (node/trust_memory.py).
 
 * The own province's set that does not hold stops the start; at a reload everything stays as it was.
   Another province's is left out with an error, or stays in its last version: its mistake, or its
-  malice, must not stop us. So with a sheet: one authority's mistake must not stop everybody.
+  malice, must not stop us. So with a sheet: one authority's mistake must not stop everybody. A
+  file that is no document is left out with an error; what it should have been may be missed.
 * This node has to be in the directory with the certificate and the receipt key it really has:
   else its peers could not believe a word.
 """
@@ -101,8 +102,8 @@ class Trust:
         self._seen = self._look()
         with remembering(self._trust.memory):
             memory = read_memory(self._trust.memory)
-            files = self._read_files()
-            held = self._take_provinces(files, memory)
+            files, broken = self._read_files()
+            held = self._take_provinces(files, memory, broken)
             grace_ms = self._trust.grace_days * _DAY_MS
             with _telling(self._trust.directories[0]):
                 directory = Directory.merge((row.province for row in held.values()), grace_ms)
@@ -149,7 +150,7 @@ class Trust:
         """
         with remembering(self._trust.memory):
             memory = read_memory(self._trust.memory)
-            there = self._read_files()
+            there, _ = self._read_files()
             known = {file.digest for file in there}
             peer = [read_document(self._trust.directories[0], octets) for octets in documents]
             fresh = [row for row in peer if row.digest not in known and row.prefix == prefix]
@@ -179,17 +180,25 @@ class Trust:
                 found.add((path, status.st_size, status.st_mtime_ns, status.st_ino))
         return frozenset(found)
 
-    def _read_files(self) -> list[DocumentFile]:
+    def _read_files(self) -> tuple[list[DocumentFile], list[Problem]]:
+        """The documents, and what is wrong with the files that are none."""
         found: list[DocumentFile] = []
+        broken: list[Problem] = []
         for path in files_in((*self._trust.directories, *self._trust.catalogue)):
-            with _telling(path):
+            try:
                 found.append(read_document(path, _read(path)))
-        return found
+            except RefusedError as error:
+                broken.append(_told(path, error))
+        return found, broken
 
     def _take_provinces(
-        self, files: Sequence[DocumentFile], memory: TrustMemory
+        self, files: Sequence[DocumentFile], memory: TrustMemory, broken: Sequence[Problem]
     ) -> dict[str, Held]:
-        """Every pinned province as its files have it, or else as it was."""
+        """Every pinned province as its files have it, or else as it was.
+
+        A file that is no document is left out: what it may have been is missed, or it is not. If
+        our own set does not hold without it, that file is the trouble to be told.
+        """
         with _telling(self._trust.anchor):
             anchor = TrustAnchor.read(_read(self._trust.anchor))
             anchor.entry(self._own)
@@ -201,9 +210,12 @@ class Trust:
                 held[pin.prefix] = self._take(pin, files, memory)
             except RefusedError as error:
                 if own:
-                    raise self._problem(error) from error
+                    problem = _told(self._trust.directories[0], error)
+                    raise ConfigError(broken or [problem]) from error
                 _log.error("province left out", prefix=pin.prefix, why=str(error))
             except UnavailableError as error:
+                if own and broken:
+                    raise ConfigError(broken) from error
                 if own:
                     raise
                 _log.error("province left out", prefix=pin.prefix, why=str(error))
@@ -211,6 +223,8 @@ class Trust:
             {row.prefix for row in files} - {row.prefix for row in anchor.anchors}
         ):
             _log.warning("not pinned by the trust anchor; its files are left out", prefix=prefix)
+        for problem in broken:
+            _log.error("file left out", file=problem.file.name, why=problem.what)
         return held
 
     def _take(self, pin: AnchorEntry, files: Sequence[DocumentFile], memory: TrustMemory) -> Held:
@@ -221,9 +235,6 @@ class Trust:
             detail = f"{pin.prefix} is for {environment}, but this node is in {here}"
             raise RefusedError(Reason.ENVIRONMENT_MISMATCH, detail)
         return held
-
-    def _problem(self, error: RefusedError) -> ConfigError:
-        return ConfigError([_told(self._trust.directories[0], error)])
 
     def _take_sheets(
         self, files: Iterable[DocumentFile], directory: Directory, memory: TrustMemory

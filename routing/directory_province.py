@@ -192,12 +192,16 @@ def open_province(files: Iterable[bytes], pin: AnchorEntry, now_ms: int | None =
     for octets in dict.fromkeys(files):
         by_kind.get(read_claims(octets).payload_type, []).append(octets)
     # 1 root
-    roots = open_roots(by_kind[ROOT_TYPE], pin)
+    roots, passed_over = _chain(by_kind[ROOT_TYPE], pin)
     root = roots[-1]
     # 2 freshness
-    freshness = _newest(by_kind[FRESHNESS_TYPE], root, now_ms)
-    said = freshness.payload
-    require_named(said.root, root, "root")
+    try:
+        freshness = _newest(by_kind[FRESHNESS_TYPE], root, now_ms)
+        said = freshness.payload
+        require_named(said.root, root, "root")
+    except RefusedError as refusal:
+        # Most likely it goes with a root that was passed over: what was wrong with that one counts.
+        raise passed_over or refusal from refusal
     # 3 directory
     directory = _open_directory(_find(by_kind[DIRECTORY_TYPE], said.directory, "directory"), root)
     require_named(said.directory, directory, "directory")
@@ -249,21 +253,47 @@ def open_roots(files: Sequence[bytes], pin: AnchorEntry) -> tuple[RootDocument, 
     """The chain of roots from the pinned one to the newest (DI-5, DI-6).
 
     Raises:
-        RefusedError: as `open_province`.
+        RefusedError: as `open_province`; what claims to be the next root and is not, too.
         UnavailableError: STALE_DIRECTORY: the pinned root is not there; SUITE_UNAVAILABLE.
+    """
+    roots, passed_over = _chain(files, pin)
+    if passed_over is not None:
+        raise passed_over
+    return roots
+
+
+def _chain(
+    files: Sequence[bytes], pin: AnchorEntry
+) -> tuple[tuple[RootDocument, ...], RefusedError | None]:
+    """The chain, and why something that claims to be its next root was passed over, if it was.
+
+    Nobody's word neither makes a root nor takes one away (DI-21): whoever could stop a node with a
+    file he made up would have the power to revoke. Where the real next root is spoilt, nothing is
+    believed all the same: the freshness statement names it.
     """
     first = _open_root(_find(files, pin.root, f"pinned root of {pin.prefix}"), None)
     require_named(pin.root, first, "pinned root")
     if first.payload.prefix != pin.prefix:
         raise _invalid(f"root: speaks for {first.payload.prefix}, pinned for {pin.prefix}")
-    chain = [first]
-    claimed = [(read_payload(RootPayload, read_claims(octets).payload), octets) for octets in files]
+    chain, passed_over = [first], None
+    claimed: list[tuple[int, bytes]] = []
+    for octets in files:
+        try:
+            payload = read_payload(RootPayload, read_claims(octets).payload)
+        except RefusedError as refusal:
+            passed_over = refusal
+            continue
+        claimed.append((payload.version, octets))
     while len(chain) <= MAX_HISTORY:
         number = chain[-1].payload.version + 1
-        found = [octets for payload, octets in claimed if payload.version == number]
-        opened = [_open_root(octets, chain[-1]) for octets in found]
+        opened: list[RootDocument] = []
+        for octets in (octets for version, octets in claimed if version == number):
+            try:
+                opened.append(_open_root(octets, chain[-1]))
+            except RefusedError as refusal:
+                passed_over = refusal
         if not opened:
-            return tuple(chain)
+            return tuple(chain), passed_over
         if len(opened) > 1:
             raise _invalid(f"root: two roots of version {number}, both signed: a split view")
         chain.append(opened[0])

@@ -7,7 +7,7 @@ body with any (BODY_INVALID); the local JSON form shows them beside the fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from protocol.bodies.kinds import CaseDecide, CaseReject, CaseSubmit, CaseSupplement
 from protocol.bodies.people import Certificate, Delivery, Material
@@ -19,7 +19,7 @@ from protocol.identifiers import is_identity_number, is_uscc
 from protocol.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from protocol.bodies.kinds import Body
     from protocol.bodies.plan import Slot
@@ -102,40 +102,15 @@ def _names_parts(cls: type) -> bool:
 
 
 def _has_rules(cls: type) -> bool:
-    """Whether there are rules for this class inside a body."""
-    return cls in (Certificate, Delivery, Material)
+    """Whether there are rules for this class."""
+    return cls in _RULES
 
 
 def _faults(body: Body) -> Iterator[FieldError]:
     for path, value in walk(body, _has_rules):
-        match value:
-            case Certificate():
-                yield from _certificate(value, path)
-            case Delivery(method="post"):
-                yield from _posted(value, path)
-            case Material(form="electronic", part=None):
-                yield FieldError(
-                    f"{path}.part",
-                    "an electronic material comes as a part of the message",
-                    "attach the file and name its part here",
-                    "电子材料须随报文附上文件",
-                    "上传文件，并在此填写部件号",
-                )
-            case CaseSubmit() | CaseSupplement():
-                yield from _form(value)
-                yield from _supplement(value)
-            case CaseReject(cause="not-competent", competent=None):
-                yield FieldError(
-                    "competent",
-                    "who is not competent says where to apply (许可法 32)",
-                    "name the competent authority",
-                    "不属于本机关职权的，应告知向何机关申请（许可法第三十二条第二项）",
-                    "填写有权机关名称",
-                )
-            case CaseDecide():
-                yield from _decision(value)
-            case _:
-                pass
+        rules = _RULES.get(type(value))
+        if rules is not None:
+            yield from rules(value, path)
 
 
 def _certificate(certificate: Certificate, path: str) -> Iterator[FieldError]:
@@ -157,7 +132,9 @@ def _certificate(certificate: Certificate, path: str) -> Iterator[FieldError]:
         )
 
 
-def _posted(delivery: Delivery, path: str) -> Iterator[FieldError]:
+def _delivery(delivery: Delivery, path: str) -> Iterator[FieldError]:
+    if delivery.method != "post":
+        return
     for name, chinese in (
         ("address", "地址"),
         ("recipient", "收件人"),
@@ -173,7 +150,18 @@ def _posted(delivery: Delivery, path: str) -> Iterator[FieldError]:
             )
 
 
-def _form(body: CaseSubmit | CaseSupplement) -> Iterator[FieldError]:
+def _material(material: Material, path: str) -> Iterator[FieldError]:
+    if material.form == "electronic" and material.part is None:
+        yield FieldError(
+            f"{path}.part",
+            "an electronic material comes as a part of the message",
+            "attach the file and name its part here",
+            "电子材料须随报文附上文件",
+            "上传文件，并在此填写部件号",
+        )
+
+
+def _form(body: CaseSubmit | CaseSupplement, _path: str) -> Iterator[FieldError]:
     seen: set[str] = set()
     for index, field in enumerate(body.form):
         if field.name in seen:
@@ -187,8 +175,9 @@ def _form(body: CaseSubmit | CaseSupplement) -> Iterator[FieldError]:
         seen.add(field.name)
 
 
-def _supplement(body: CaseSubmit | CaseSupplement) -> Iterator[FieldError]:
-    if isinstance(body, CaseSupplement) and not body.materials and not body.form:
+def _supplement(body: CaseSupplement, path: str) -> Iterator[FieldError]:
+    yield from _form(body, path)
+    if not body.materials and not body.form:
         yield FieldError(
             "materials",
             "a supplement brings materials or fields",
@@ -198,7 +187,18 @@ def _supplement(body: CaseSubmit | CaseSupplement) -> Iterator[FieldError]:
         )
 
 
-def _decision(decision: CaseDecide) -> Iterator[FieldError]:
+def _reject(reject: CaseReject, _path: str) -> Iterator[FieldError]:
+    if reject.cause == "not-competent" and reject.competent is None:
+        yield FieldError(
+            "competent",
+            "who is not competent says where to apply (许可法 32)",
+            "name the competent authority",
+            "不属于本机关职权的，应告知向何机关申请（许可法第三十二条第二项）",
+            "填写有权机关名称",
+        )
+
+
+def _decision(decision: CaseDecide, _path: str) -> Iterator[FieldError]:
     if decision.result == "granted":
         return
     if decision.explanation is None:
@@ -235,3 +235,15 @@ def _decision(decision: CaseDecide) -> Iterator[FieldError]:
             "不予许可的，应当告知复议、诉讼权利（许可法第三十八条）",
             "填写行政复议或行政诉讼的受理机关与期限",
         )
+
+
+_RULES: Final[Mapping[type, Callable[[Any, str], Iterator[FieldError]]]] = {
+    Certificate: _certificate,
+    Delivery: _delivery,
+    Material: _material,
+    CaseSubmit: _form,
+    CaseSupplement: _supplement,
+    CaseReject: _reject,
+    CaseDecide: _decision,
+}
+"""The rules by the class they are for. What is not in it is not even walked to."""

@@ -15,7 +15,16 @@ from node.tls import load_identity
 from protocol.errors import UnavailableError
 from routing.directory_roles import TrustAnchor
 from tests.homes import ITEM, WUHAN, XIANGYANG, Homes, bureau, make_homes, operator
-from tests.unit.routing.provinces import FOREVER_MS, anchor, files_of, node, province
+from tests.unit.routing.provinces import (
+    FOREVER_MS,
+    anchor,
+    files_of,
+    make_key,
+    node,
+    province,
+    root_payload,
+    sign_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +140,23 @@ def test_a_sheet_that_does_not_hold_stops_nobody_else(homes: Homes) -> None:
     assert federation.catalogue.served(ITEM, bureau(XIANGYANG), now_ms) is None
     (line,) = [row for row in logged if row["event"] == "sheet left out"]
     assert line["file"] == sheet.name
+
+
+@pytest.mark.spec("DI-21")
+@pytest.mark.parametrize("junk", ["no document", "a made-up root"])
+def test_a_stray_file_does_not_keep_newer_documents_out(homes: Homes, junk: str) -> None:
+    trust, folder = trust_of(homes), homes.folder / "directories"
+    trust.load()
+    octets = b"half a file"
+    if junk == "a made-up root":
+        keys = [make_key(f"stray {number}") for number in range(2)]
+        octets = sign_root(root_payload("42", root=keys, version=2), *keys)
+    (folder / "stray.json").write_bytes(octets)
+    homes.publish(version=2)
+    with structlog.testing.capture_logs() as logged:
+        assert trust.load().directory.provinces["42"].payload.version == 2
+    left_out = [row["file"] for row in logged if row["event"] == "file left out"]
+    assert left_out == (["stray.json"] if junk == "no document" else [])
 
 
 def test_what_is_not_there_is_not_decided(homes: Homes) -> None:

@@ -28,8 +28,10 @@ from protocol.bodies import (
     kind_of,
     kind_with_schema,
     references_of,
+    rules,
     schema_of,
 )
+from protocol.bodies.plan import walk
 from protocol.errors import LocalUseError, RefusedError
 from protocol.limits import MAX_DETAIL_OCTETS
 from protocol.reasons import Reason
@@ -371,6 +373,18 @@ def test_rules_between_fields(body: Body, paths: list[str]) -> None:
     assert caught.detail == f"{type(body).__name__}.{paths[0]}: {faults[0].problem}"
     for fault in faults:
         assert all((fault.problem, fault.remedy, fault.chinese_problem, fault.chinese_remedy))
+
+
+def test_no_class_with_rules_is_passed_over() -> None:
+    """Only what leads to one is walked: a class that gains a rule has to be reached everywhere."""
+    ruled = rules._RULES.keys()
+    met: set[type] = set()
+    for body in BODIES:
+        there = [(path, value) for path, value in walk(body) if type(value) in ruled]
+        reached = [row for row in walk(body, rules._has_rules) if type(row[1]) in ruled]
+        assert reached == there
+        met |= {type(value) for _, value in there}
+    assert met == ruled
 
 
 def test_the_law_is_named_where_it_is_the_law() -> None:

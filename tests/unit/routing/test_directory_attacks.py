@@ -379,6 +379,28 @@ def test_rotation_without_the_new_threshold(reader: Reader) -> None:
     assert reader.refuses(issue(roots=(ROOT, lost)), "by its own") is Reason.DOCUMENT_SIGNATURE
 
 
+@pytest.mark.spec("DI-21")
+@pytest.mark.parametrize("junk", ["unsigned by the old", "of nobody", "broken", "environment"])
+def test_a_made_up_root(reader: Reader, junk: str) -> None:
+    """假冒新根 a made-up next root: laid beside good documents to stop them → passed over."""
+    made_up = {
+        "unsigned by the old": lambda: rotated(*NEW_KEYS[:2], root=NEW_KEYS),
+        "of nobody": lambda: sign_root(root_payload("42", root=NEW_KEYS, version=2), *NEW_KEYS),
+        "broken": lambda: sign_document(ROOT_TYPE, b'{"prefix":"42","version":2}', NEW_KEYS),
+        "environment": lambda: rotated(*NEW_KEYS[:2], root=NEW_KEYS, environment="production"),
+    }[junk]()
+    assert len(reader.take([made_up, *issue()]).roots) == 1
+    # Newer good ones are taken beside it, the true second root too.
+    newer = reader.take([*issue(2, after_ms=HOUR_MS), made_up], NOW_MS + HOUR_MS)
+    assert newer.payload.version == 2
+    files = issue(3, roots=(ROOT, rotated()), after_ms=2 * HOUR_MS)
+    held = reader.take([made_up, *files], NOW_MS + 2 * HOUR_MS)
+    assert len(held.roots) == 2
+    # What was once followed is not left again for want of the root that led there.
+    rest = [row for row in files if row != files[1]]
+    reader.refuses([made_up, *rest], ".", NOW_MS + 2 * HOUR_MS)
+
+
 @pytest.mark.spec("DI-6")
 def test_rotation_that_skips_a_version(reader: Reader) -> None:
     """跳版本 a root that skips versions: version 9 after version 1 → it is not in the chain."""
