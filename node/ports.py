@@ -261,3 +261,11 @@ class Store(Protocol):
             UnavailableError: STORE_UNAVAILABLE.
         """
         ...
+
+    async def forget(self) -> None:
+        """See that deleted rows stand in no file of the store any more, as far as it can.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE: they still do; try again.
+        """
+        ...

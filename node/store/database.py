@@ -42,6 +42,14 @@ class Database(Protocol):
         """Whether there was nothing in it before it was opened."""
         ...
 
+    def check(self, most_s: float) -> None:
+        """Look whether it is whole, for so many seconds at most; before anybody relies on it.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE: it is damaged; what to do is said.
+        """
+        ...
+
     def begin(self) -> Connection:
         """Begin the group's transaction, on what is committed; on this connection units decide.
 
@@ -92,6 +100,16 @@ class Database(Protocol):
 
     def fold(self) -> None:
         """Housekeeping beside writer and readers; raises nothing."""
+        ...
+
+    def forget(self) -> None:
+        """See that what was deleted stands in none of its files any more, where that can be done.
+
+        From any thread, beside writer and readers; waits for those who still read it.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE: it still does.
+        """
         ...
 
     def close(self) -> None:

@@ -119,6 +119,10 @@ class StoreEngine:
         """See `Database.fold`."""
         self._database.fold()
 
+    def forget(self) -> None:
+        """See `Database.forget`."""
+        self._database.forget()
+
     def close(self) -> None:
         """Close the database, for good: whatever comes later is unavailable."""
         self._database.close()

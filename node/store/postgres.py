@@ -224,6 +224,12 @@ class PostgresDatabase:
     def fold(self) -> None:
         """See `Database.fold`."""
 
+    def check(self, most_s: float) -> None:
+        """See `Database.check`: the server looks after its pages (`data_checksums`)."""
+
+    def forget(self) -> None:
+        """See `Database.forget`: not to be done from here (docs/decisions/erasure.md)."""
+
     def close(self) -> None:
         """See `Database.close`."""
         self._closed = True

@@ -1,15 +1,20 @@
 """The store's database on SQLite: one file, one writing connection, a few reading ones.
 
 The write-ahead log keeps readers and the writer out of each other's way; `synchronous=FULL` makes
-every commit wait for the disk; the log is folded into the database beside the writer.
+every commit wait for the disk; the log is folded into the database beside the writer. What is
+deleted is overwritten with zeros in its page (`secure_delete`), and `forget` empties the log, which
+holds pages as they were before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
+from threading import Timer
 from typing import TYPE_CHECKING, Final, cast
 
+import structlog
 from sqlalchemy import (
     Connection,
     Engine,
@@ -40,7 +45,13 @@ BUSY_MS: Final = 5_000  # how long to wait for another process that writes
 _STATEMENTS: Final = 500  # kept ready by a connection; there are about as many questions and shapes
 _FOLD_ROWS: Final = 2_000  # rows written until the log is folded into the database
 _LONG_LOG_PAGES: Final = 16_384  # 64 MiB: the writer has to pause, or the log never starts anew
+_FORGET_TRIES: Final = 20
+_CHECK_STEPS: Final = 1_000  # of SQLite's machine, between two looks at the clock
 _FOLD_BUSY_MS: Final = 100  # a slow reader may hold up a fold, a fold may not hold up the writer
+
+_log = structlog.get_logger()
+
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 # What SQLite says when the statement is wrong; everything else is the disk, or somebody else on it.
 _OUR_FAULT: Final = {
@@ -86,8 +97,9 @@ class SqliteDatabase:
             self._prepare(self._writer)
         except (OSError, AwayError, DBAPIError) as error:
             self.close()
-            text = error.orig if isinstance(error, DBAPIError) else error
-            raise self._unavailable(text) from error
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            damaged = _code(cause) in _DAMAGED
+            raise (self._damaged(cause) if damaged else self._unavailable(cause)) from error
         except BaseException:
             self.close()
             raise
@@ -96,6 +108,31 @@ class SqliteDatabase:
     def name(self) -> str:
         """See `Database.name`."""
         return self._path.name
+
+    def check(self, most_s: float) -> None:
+        """See `Database.check`: its pages and trees; octets inside a row may be others unseen."""
+        deadline = time.monotonic() + most_s
+        try:
+            with contextlib.closing(self._connect_reader()) as driver:
+                driver.set_progress_handler(lambda: time.monotonic() > deadline, _CHECK_STEPS)
+                ending = Timer(most_s, driver.interrupt)  # inside a tree no step is counted
+                ending.start()
+                try:
+                    (found,) = driver.execute("PRAGMA quick_check(1)").fetchone()
+                finally:
+                    ending.cancel()
+                    ending.join()
+        except sqlite3.Error as error:
+            match _code(error):
+                case sqlite3.SQLITE_INTERRUPT:
+                    _log.info("store looked at in part: it is large", store=self.name)
+                    return
+                case code if code in _DAMAGED:
+                    raise self._damaged(error) from error
+                case _:
+                    raise self._unavailable(error) from error
+        if found != "ok":
+            raise self._damaged(found)
 
     # --- one transaction
 
@@ -196,6 +233,20 @@ class SqliteDatabase:
             # Nothing is lost, the log only grows; if the disk is at fault, the writer says so.
             return
 
+    def forget(self) -> None:
+        """See `Database.forget`: fold all of the log, and cut it to nothing."""
+        try:
+            with contextlib.closing(self._connect(busy_ms=_FOLD_BUSY_MS)) as driver:
+                # While it waits for a reader it holds up the writer: so shortly, and several times.
+                for _ in range(_FORGET_TRIES):
+                    busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    if not busy:
+                        return
+                    time.sleep(_FOLD_BUSY_MS / 1000)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        raise self._unavailable("what was deleted is still read by somebody")
+
     def close(self) -> None:
         """Fold the log and close the file, for good: whatever comes later is away."""
         self._closed = True
@@ -219,6 +270,7 @@ class SqliteDatabase:
         try:
             driver.execute("PRAGMA journal_mode=WAL")
             driver.execute(f"PRAGMA synchronous={self._synchronous}")
+            driver.execute("PRAGMA secure_delete=ON")
             driver.execute("PRAGMA wal_autocheckpoint=0")  # `fold` does it, off the writer
         except BaseException:
             driver.close()
@@ -262,6 +314,13 @@ class SqliteDatabase:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _damaged(self, text: object) -> UnavailableError:
+        *_, what = str(text).splitlines()
+        return self._unavailable(
+            f"{what}: the file is damaged: keep it and its -wal as they are, put the last backup "
+            "in their place (docs/operations.md), and look after the disk"
+        )
 
     def _unavailable(self, text: object) -> UnavailableError:
         return UnavailableError(Reason.STORE_UNAVAILABLE, f"{self._path.name}: {text}")

@@ -116,6 +116,12 @@ class ThreadedStore:
             raise UnavailableError(Reason.STORE_UNAVAILABLE, "the node is stopping")
         return await self._loop.run_in_executor(self._readers, self._engine.read, query)
 
+    async def forget(self) -> None:
+        """See `node.ports.Store.forget`."""
+        if self._closing:
+            raise UnavailableError(Reason.STORE_UNAVAILABLE, "the node is stopping")
+        await self._loop.run_in_executor(self._folder, self._engine.forget)
+
     async def close(self) -> None:
         """Take nothing new, finish what waits, answer it, close the database."""
         self._closing = True
@@ -213,6 +219,10 @@ class InlineStore:
     async def read(self, query: Callable[[Connection], T]) -> T:
         """See `node.ports.Store.read`."""
         return self._engine.read(query)
+
+    async def forget(self) -> None:
+        """See `node.ports.Store.forget`."""
+        self._engine.forget()
 
     async def close(self) -> None:
         """Close the database; what waits then is answered that nothing was written."""

@@ -95,6 +95,9 @@ class SimStore:
     async def read(self, query: Callable[[Connection], T]) -> T:
         return await self._inner.read(query)
 
+    async def forget(self) -> None:
+        await self._inner.forget()
+
     @property
     def trouble(self) -> str | None:
         return self._inner.trouble

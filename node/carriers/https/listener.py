@@ -20,6 +20,7 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
+from node.carriers.https.turned_away import TurnedAway
 from node.carriers.https.wire import (
     DIRECTORY_PATH,
     DOCUMENTS_TYPE,
@@ -153,6 +154,7 @@ class PeerListener:
         self._in_work: Counter[str] = Counter()
         self._socket: socket.socket | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._turned_away = TurnedAway()
         self._http: web.Server | None = None
 
     @property
@@ -213,6 +215,7 @@ class PeerListener:
         for task in self._handshakes:
             task.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)
+        self._turned_away.stop()
         self._http.pre_shutdown()
         await self._http.shutdown(self._limits.stop_ms / MS_PER_S)
 
@@ -254,7 +257,7 @@ class PeerListener:
             )
         except OSError as error:
             # The only trace of it: the caller is cut off without an alert.
-            _log.warning("caller turned away in the handshake", address=address, error=str(error))
+            self._turned_away.note(address, str(error))
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         peer = peer_of(request.transport, self._peers)

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from sqlalchemy import Connection
 
+from node.config import StoreSection
 from node.keystore import FileKeyStore
-from node.ports import Decision, Unit, Update
+from node.ports import Decision, Delete, Insert, Unit, Update
 from node.store import schema
+from node.store import sqlite as sqlite_store
 from node.store.engine import Done, Failed, Outcome, StoreEngine
+from node.store.opening import open_database
 from node.store.sqlite import SqliteDatabase
 from node.store.stores import InlineStore, ThreadedStore
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
@@ -434,3 +439,94 @@ def test_even_a_broken_engine_leaves_nobody_waiting(path: Path) -> None:
         await store.close()
 
     run(main())
+
+
+# --- a damaged file
+
+
+def spoil(path: Path, page: int, octets: bytes) -> None:
+    """Overwrite the beginning of a page."""
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(octets)
+
+
+def filled(path: Path) -> StoreSection:
+    with closing(engine_at(path)) as engine:
+        engine.run_group([unit(*(peer(str(number)) for number in range(400)))])
+    return StoreSection(path=path)
+
+
+@pytest.mark.parametrize("page", [1, 2, 20])
+def test_a_damaged_file_stops_the_start_and_says_what_to_do(path: Path, page: int) -> None:
+    section = filled(path)
+    open_database(section).close()
+    spoil(path, page, b"\xff" * 2048)
+    with pytest.raises(UnavailableError, match=r"damaged.*backup") as caught:
+        open_database(section)
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert path.name in caught.value.detail
+
+
+def test_a_file_cut_short_stops_the_start(path: Path) -> None:
+    section = filled(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with pytest.raises(UnavailableError, match="damaged"):
+        open_database(section)
+
+
+def test_a_large_file_is_looked_at_as_far_as_time_allows(path: Path) -> None:
+    filled(path)
+    with closing(SqliteDatabase(path)) as database:
+        database.check(60)
+        with structlog.testing.capture_logs() as logged:
+            database.check(-1)
+        assert [line["event"] for line in logged] == ["store looked at in part: it is large"]
+
+
+# --- deleted octets
+
+
+def test_deleted_octets_stand_neither_in_the_file_nor_in_its_log(path: Path) -> None:
+    def marked(number: int) -> bytes:
+        return f"<{number:06}>".encode() * (number * 37 % 9000 // 8 + 1)
+
+    def row(number: int) -> dict[str, object]:
+        return {
+            "authority": "A", "message_id": f"{number * 7919 % 100_003:06}", "role": "in",
+            "part_id": "body", "octets": marked(number), "blob": None, "size": 1,
+        }  # fmt: skip
+
+    key = ("authority", "message_id", "role", "part_id")
+    with closing(engine_at(path)) as engine:
+        for start in range(0, 800, 100):
+            rows = [Insert(schema.part, row(number)) for number in range(start, start + 100)]
+            (outcome,) = engine.run_group([unit(*rows)])
+            assert isinstance(outcome, Done)
+            engine.fold()
+        gone = range(0, 800, 3)
+        keys = [{name: row(number)[name] for name in key} for number in gone]
+        (outcome,) = engine.run_group([unit(*(Delete(schema.part, one) for one in keys))])
+        assert isinstance(outcome, Done)
+        assert b"<000003>" in path.with_name(f"{path.name}-wal").read_bytes() + path.read_bytes()
+        engine.forget()
+        held = b"".join(one.read_bytes() for one in path.parent.glob(f"{path.name}*"))
+        found = {int(mark) for mark in re.findall(rb"<(\d{6})>", held)}
+        assert found == set(range(800)) - set(gone)
+
+
+def test_forgetting_waits_for_who_still_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "_FORGET_TRIES", 1)
+    with closing(engine_at(path)) as engine:
+        engine.run_group([unit(peer("1"))])
+        engine.read(lambda _: engine.run_group([unit(peer("2"))]))
+
+        def forgetting(connection: Connection) -> None:
+            peers(connection)
+            engine.run_group([unit(peer("3"))])
+            engine.forget()
+
+        with pytest.raises(UnavailableError, match="still read"):
+            engine.read(forgetting)
+        engine.forget()
