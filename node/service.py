@@ -32,6 +32,7 @@ from node.config import ConfigError, Problem
 from node.context import NodeContext
 from node.engine import Engine
 from node.federation import Trust
+from node.heap import settled_heap
 from node.keystore import FileKeyStore
 from node.parts.limits import PartLimits
 from node.recovery.marker import FileMarker
@@ -206,6 +207,7 @@ async def running(
             local=service.url,
             versions=_versions(directory),
         )
+        stack.enter_context(settled_heap())
         yield service
     _log.info("stopped", node=here)
 
