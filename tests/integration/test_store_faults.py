@@ -68,7 +68,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("TR-4")
-@pytest.mark.parametrize("room", [300_000, 900_000])
+@pytest.mark.parametrize("room", [450_000, 900_000])
 def test_a_disk_that_refuses_loses_nothing_and_is_forgiven(tmp_path: Path, room: int) -> None:
     """The limit hits the log while a group is committed, and later the database itself."""
     path = tmp_path / "state.sqlite"
