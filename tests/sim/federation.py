@@ -91,23 +91,17 @@ def make_sample(*undialled: str) -> Sample:
 def _catalogue(
     directory: Directory, layout: dict[str, tuple[str, ...]], keyrings: dict[str, Keyring]
 ) -> Catalogue:
-    items = [items_of(prefix, _item(), issued_ms=1) for prefix in layout]
+    items = [items_of(prefix, sample_item(), issued_ms=1) for prefix in layout]
     sheets = [
-        open_sheet(
-            sign_document(
-                SHEET_TYPE,
-                write_payload(_sheet(node_id)),
-                [keyrings[node_id].private(KeyUse.CATALOGUE, uscc(node_id))],
-            ),
-            directory,
-        )
+        open_sheet(signed_sheet(node_id, keyrings[node_id]), directory)
         for ids in layout.values()
         for node_id in ids
     ]
     return Catalogue.merge(items, sheets, directory)
 
 
-def _item() -> Item:
+def sample_item() -> Item:
+    """The one item there is."""
     return Item(
         code=ITEM,
         name="样例事项",
@@ -133,6 +127,12 @@ def _item() -> Item:
         note=None,
         marks=Marks(code="I", jurisdiction="I", mode="I", materials="I", limit="I", fee="I"),
     )
+
+
+def signed_sheet(node_id: str, keyring: Keyring) -> bytes:
+    """How the operator of this node does the item, signed."""
+    key = keyring.private(KeyUse.CATALOGUE, uscc(node_id))
+    return sign_document(SHEET_TYPE, write_payload(_sheet(node_id)), [key])
 
 
 def _sheet(node_id: str) -> SheetPayload:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from signing.suites import PrivateKey, Suite, private_key_from_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from signing.keys import KeyUse, SigningRequest
     from signing.suites import PublicKey
@@ -23,12 +23,21 @@ class Keyring:
     def add(self, use: KeyUse, owner: str) -> PublicKey:
         entropy = f"{use} {owner}".encode().ljust(48, b".")
         key = private_key_from_entropy(Suite.ED25519, entropy)
-        self._keys[key.public.key_id] = key
-        self._by_use[use, owner] = key.public.key_id
+        self.put(use, owner, key)
         return key.public
 
     def private(self, use: KeyUse, owner: str) -> PrivateKey:
         return self._keys[self._by_use[use, owner]]
+
+    def held(self) -> Iterator[tuple[KeyUse, str, PrivateKey]]:
+        """Every key with its use and owner."""
+        for (use, owner), key_id in self._by_use.items():
+            yield use, owner, self._keys[key_id]
+
+    def put(self, use: KeyUse, owner: str, key: PrivateKey) -> None:
+        """Hold this key."""
+        self._keys[key.public.key_id] = key
+        self._by_use[use, owner] = key.public.key_id
 
     def sign(self, requests: Sequence[SigningRequest]) -> list[bytes]:
         return [self._keys[request.key_id].sign(request.octets) for request in requests]

@@ -22,6 +22,7 @@ from signing.stamps import read_roots
 from signing.suites import Suite, load_public_key
 from signing.verify import Rules, check_part, verify_envelope
 from tests.vectors.directory_checks import directory
+from tests.vectors.exchange_checks import exchange
 from tests.vectors.log_checks import log
 from tests.vectors.tripwires import guarded_key, guarded_trust
 
@@ -187,5 +188,6 @@ CHECKS: Final[Mapping[str, Callable[[Vector], Result]]] = {
     "evidence": evidence,
     "directory": directory,
     "log": log,
+    "exchange": exchange,
 }
 """By group."""

@@ -26,6 +26,13 @@ from tools.vectors import (
     evidence,
     evidence_log,
     evidence_story,
+    exchange_arriving,
+    exchange_federation,
+    exchange_forwarding,
+    exchange_origin,
+    exchange_parts,
+    exchange_receiving,
+    exchange_sequences,
     forged,
     frame_refusals,
     frames,
@@ -46,14 +53,14 @@ from tools.vectors import (
     wire_documents,
     wrapping,
 )
+from tools.vectors.cases import Case, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tools.vectors.cases import Case
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "spec" / "vectors"
-MAKERS: Final[tuple[Callable[[], Iterable[Case]], ...]] = (
+MAKERS: Final[tuple[Callable[[], Iterable[Case | Shared]], ...]] = (
     wire.cases,
     wire_documents.cases,
     envelope.cases,
@@ -91,13 +98,20 @@ MAKERS: Final[tuple[Callable[[], Iterable[Case]], ...]] = (
     log.cases,
     log_signed.cases,
     log_shown.cases,
+    exchange_federation.cases,
+    exchange_receiving.cases,
+    exchange_arriving.cases,
+    exchange_sequences.cases,
+    exchange_parts.cases,
+    exchange_forwarding.cases,
+    exchange_origin.cases,
 )
 """Whoever makes cases; a group belongs to them whole."""
 
 
-def made() -> dict[str, Case]:
-    """Every case by its folder."""
-    found: dict[str, Case] = {}
+def made() -> dict[str, Case | Shared]:
+    """Every case, and what cases share, by its folder."""
+    found: dict[str, Case | Shared] = {}
     for maker in MAKERS:
         for case in maker():
             if case.folder in found:
@@ -119,7 +133,9 @@ def main() -> None:
             path = folder / file
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(octets)
-    counts = Counter((case.group, case.expect is None) for case in cases.values())
+    counts = Counter(
+        (case.group, case.expect is None) for case in cases.values() if isinstance(case, Case)
+    )
     for group in sorted({group for group, _ in counts}):
         print(f"{group}: {counts[group, True]} valid, {counts[group, False]} _fail")
 

@@ -70,3 +70,21 @@ class Case:
             told["result"] = dict(self.result)
         text = json.dumps(told, ensure_ascii=False, indent=2) + "\n"
         return {CASE_FILE: text.encode(), **self.files}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A folder that several cases of a group refer to; it is no case itself."""
+
+    group: str
+    name: str
+    files: Mapping[str, bytes]
+
+    @property
+    def folder(self) -> str:
+        """Its place below docs/spec/vectors."""
+        return f"{self.group}/{self.name}"
+
+    def octets(self) -> Mapping[str, bytes]:
+        """Every file of the folder."""
+        return self.files
