@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from itertools import pairwise
@@ -227,3 +228,20 @@ def test_what_is_said_to_show_a_rule_exists() -> None:
 def test_a_range_of_ids_cites_both_ends() -> None:
     text = "as EX-5 to EX-9 and RT-1 to 4 say, not GB-1 nor AEX-12"
     assert list(cited_in(text, frozenset({"EX", "RT"}))) == ["EX-5", "EX-9", "RT-1", "RT-4"]
+
+
+def test_the_table_of_attacks_names_vectors_that_are_there_and_refused_in_time() -> None:
+    """The page says which vectors show an attack, and how late it is refused."""
+    stages = ["form", "directory"]
+    for what, _, stage, patterns in rows_of(
+        "vectors/README.md", "what", "中文", "refused at the latest at", "vectors"
+    ):
+        for pattern in re.findall(r"`([^`]+)`", patterns):
+            found = [path for path in (SPEC / "vectors").glob(pattern) if path.is_dir()]
+            assert found, (what, pattern)
+            if stage:
+                told = [json.loads((path / "case.json").read_bytes()) for path in found]
+                late = [row["stage"] for row in told if "stage" in row and row["expect"] != "valid"]
+                allowed = stages[: stages.index(stage) + 1]
+                assert {*late} <= {*allowed}, (what, pattern)
+                assert late, (what, pattern)
