@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from operator import mul
 from typing import Final
 
@@ -25,6 +26,7 @@ _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_VALUES: Final = {character: value for value, character in enumerate(_USCC_ALPHABET)}
 _USCC_WEIGHTS: Final = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 _IDENTITY_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_IDENTITY_OF_ZEROS: Final = ord("0") * sum(_IDENTITY_WEIGHTS)
 _IDENTITY_CHECKS: Final = "10X98765432"
 _USCC_LENGTH: Final = 18
 
@@ -112,9 +114,12 @@ def uscc_check(body: str) -> str:
 
 def is_uscc(text: str) -> bool:
     """Whether the text is a unified social credit code with a valid check character."""
-    if len(text) != _USCC_LENGTH or not _USCC_VALUES.keys() >= set(text):
-        return False
-    return uscc_check(text[:17]) == text[17]
+    return len(text) == _USCC_LENGTH and _is_uscc(text)
+
+
+@lru_cache(4096)  # of the same few authorities each message speaks
+def _is_uscc(text: str) -> bool:
+    return _USCC_VALUES.keys() >= set(text) and uscc_check(text[:17]) == text[17]
 
 
 def identity_check(body: str) -> str:
@@ -126,7 +131,7 @@ def identity_check(body: str) -> str:
     if len(body) != _USCC_LENGTH - 1 or not (body.isascii() and body.isdigit()):
         message = "need 17 digits"
         raise ValueError(message)
-    total = sum(int(digit) * weight for digit, weight in zip(body, _IDENTITY_WEIGHTS, strict=True))
+    total = sum(map(mul, body.encode(), _IDENTITY_WEIGHTS)) - _IDENTITY_OF_ZEROS
     return _IDENTITY_CHECKS[total % 11]
 
 

@@ -116,6 +116,8 @@ def escape_attribute(text: str) -> str:
 
 
 def _require_xml(text: str) -> None:
+    if text.isprintable():
+        return
     match = _NOT_XML.search(text)
     if match is not None:
         message = f"character U+{ord(match[0]):04X} at {match.start()} cannot stand in XML"

@@ -9,12 +9,12 @@ schema, the shapes of its fields and the rules between them, in this order.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from lxml import etree
 
 from protocol.bodies.kinds import kind_of, kind_with_schema
-from protocol.bodies.plan import plan_of, slots_by_element, values_of
+from protocol.bodies.plan import plan_of
 from protocol.bodies.rules import check_rules
 from protocol.errors import LocalUseError, RefusedError
 from protocol.limits import MAX_INLINE_PART_OCTETS
@@ -22,9 +22,11 @@ from protocol.reasons import Reason
 from protocol.wire import escape_text, first_fault, parse_canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from protocol.bodies.kinds import Body
+    from protocol.bodies.kinds import Body, Kind
+    from protocol.bodies.plan import Slot
+    from protocol.bodies.shapes import Shape
 
 MAX_BODY_OCTETS: Final = MAX_INLINE_PART_OCTETS
 """A body travels inline with its envelope; long documents are materials."""
@@ -54,7 +56,7 @@ def encode_body(body: Body) -> bytes:
     kind = kind_of(body)
     check_rules(body)
     pieces = [f'<{kind.element} xmlns="{kind.schema}">']
-    _write(body, kind.element, pieces)
+    _writer_of(kind)(body, pieces)
     pieces.append(f"</{kind.element}>")
     octets = "".join(pieces).encode()
     if len(octets) > MAX_BODY_OCTETS:
@@ -63,27 +65,65 @@ def encode_body(body: Body) -> bytes:
     return octets
 
 
-def _write(value: object, path: str, pieces: list[str]) -> None:
-    for slot in plan_of(type(value)):
-        if slot.least == 0 and getattr(value, slot.name) is None:
-            continue  # most of what a form may say is left unsaid
-        held = values_of(value, slot)
-        if not slot.least <= len(held) <= slot.most:
-            detail = (
-                f"{path}/{slot.element}: {len(held)} given, {slot.least} to {slot.most} allowed"
-            )
-            raise RefusedError(Reason.BODY_INVALID, detail)
-        for inner in held:
-            pieces.append(f"<{slot.element}>")
-            if isinstance(slot.content, type):
-                _write(inner, f"{path}/{slot.element}", pieces)
-            else:
-                try:
-                    pieces.append(escape_text(slot.content.write(inner)))
-                except ValueError as error:
-                    detail = f"{path}/{slot.element}: {slot.content.english}"
-                    raise RefusedError(Reason.BODY_INVALID, detail) from error
-            pieces.append(f"</{slot.element}>")
+_Write: TypeAlias = "Callable[[Any, list[str]], None]"
+_Read: TypeAlias = "Callable[[Any], object]"
+_WRITERS: Final[dict[type, _Write]] = {}
+_READERS: Final[dict[type, _Read]] = {}
+
+
+def _writer_of(kind: Kind) -> _Write:
+    """What writes a body of this kind, between its tags; made once."""
+    write = _WRITERS.get(kind.body)
+    if write is None:
+        write = _WRITERS[kind.body] = _make_writer(kind.body, kind.element)
+    return write
+
+
+def _make_writer(cls: type, path: str) -> _Write:
+    """A function that appends what a value of this class says, without the tags around it."""
+    slots = [(slot, _make_element_writer(slot, f"{path}/{slot.element}")) for slot in plan_of(cls)]
+
+    def write(value: object, pieces: list[str]) -> None:
+        for slot, write_element in slots:
+            held = getattr(value, slot.name)
+            if slot.repeated:
+                if not slot.least <= len(held) <= slot.most:
+                    raise _wrong_count(slot, path, len(held))
+                for inner in held:
+                    write_element(inner, pieces)
+            elif held is not None:
+                write_element(held, pieces)
+            elif slot.least:
+                raise _wrong_count(slot, path, 0)
+
+    return write
+
+
+def _make_element_writer(slot: Slot, path: str) -> _Write:
+    content, opening, closing = slot.content, f"<{slot.element}>", f"</{slot.element}>"
+    if isinstance(content, type):
+        write_inner = _make_writer(content, path)
+
+        def write_branch(value: object, pieces: list[str]) -> None:
+            pieces.append(opening)
+            write_inner(value, pieces)
+            pieces.append(closing)
+
+        return write_branch
+
+    def write_leaf(value: object, pieces: list[str]) -> None:
+        try:
+            text = content.write(value)
+        except ValueError as error:
+            raise RefusedError(Reason.BODY_INVALID, f"{path}: {content.english}") from error
+        pieces.append(f"{opening}{escape_text(text)}{closing}")
+
+    return write_leaf
+
+
+def _wrong_count(slot: Slot, path: str, count: int) -> RefusedError:
+    detail = f"{path}/{slot.element}: {count} given, {slot.least} to {slot.most} allowed"
+    return RefusedError(Reason.BODY_INVALID, detail)
 
 
 def decode_body(octets: bytes, schemas: Mapping[str, etree.XMLSchema]) -> Body:
@@ -104,7 +144,8 @@ def decode_body(octets: bytes, schemas: Mapping[str, etree.XMLSchema]) -> Body:
     root = parse_canonical(octets, MAX_BODY_OCTETS)
     kind = kind_with_schema(etree.QName(root).namespace)
     # Before the schema: xsi: attributes are legal everywhere in XML Schema, and steer a validator.
-    if _ATTRIBUTES(root):
+    # Without a second mark of one there is none but the declaration of the namespace.
+    if octets.count(b'="') > 1 and _ATTRIBUTES(root):
         raise RefusedError(Reason.BODY_INVALID, "a body has no attributes")
     schema = schemas.get(kind.schema)
     if schema is None:
@@ -113,31 +154,53 @@ def decode_body(octets: bytes, schemas: Mapping[str, etree.XMLSchema]) -> Body:
     fault = first_fault(root, schema)
     if fault is not None:
         raise RefusedError(Reason.BODY_INVALID, _describe(fault, root))
-    body = cast("Body", _read(root, kind.body, len(kind.schema) + 2))
+    body = cast("Body", _reader_of(kind)(root))
     check_rules(body)
     return body
 
 
-def _read(element: etree._Element, cls: type, cut: int) -> object:
-    """Read an element that its schema let through; `cut` is how long a tag's namespace is."""
-    slots = slots_by_element(cls)
-    values: dict[str, object] = {}
-    for child in element:
-        slot = slots[str(child.tag)[cut:]]
-        content = slot.content
-        if isinstance(content, type):
-            held = _read(child, content, cut)
-        else:
-            try:
-                held = content.read(child.text or "")
-            except ValueError as error:
-                # In the shape's words: the standard library's quote the value.
-                detail = f"{_path_of(child)}, line {child.sourceline}: {content.english}"
-                raise RefusedError(Reason.BODY_INVALID, detail) from error
-        if slot.repeated:
-            held = (*cast("tuple[object, ...]", values.get(slot.name, ())), held)
-        values[slot.name] = held
-    return cls(**values)
+def _reader_of(kind: Kind) -> _Read:
+    """What reads a body of this kind; made once."""
+    read = _READERS.get(kind.body)
+    if read is None:
+        read = _READERS[kind.body] = _make_reader(kind.body, kind.schema)
+    return read
+
+
+def _make_reader(cls: type, namespace: str) -> _Read:
+    """A function that reads an element of this class which its schema let through."""
+    slots = {
+        f"{{{namespace}}}{slot.element}": (
+            slot.name,
+            slot.repeated,
+            _make_reader(slot.content, namespace)
+            if isinstance(slot.content, type)
+            else _make_leaf_reader(slot.content),
+        )
+        for slot in plan_of(cls)
+    }
+
+    def read(element: etree._Element) -> object:
+        values: dict[str, Any] = {}
+        for child in element:
+            name, repeated, read_child = slots[child.tag]  # type: ignore[index]
+            held = read_child(child)
+            values[name] = (*values.get(name, ()), held) if repeated else held
+        return cls(**values)
+
+    return read
+
+
+def _make_leaf_reader(shape: Shape) -> _Read:
+    def read(element: etree._Element) -> object:
+        try:
+            return shape.read(element.text or "")
+        except ValueError as error:
+            # In the shape's words: the standard library's quote the value.
+            detail = f"{_path_of(element)}, line {element.sourceline}: {shape.english}"
+            raise RefusedError(Reason.BODY_INVALID, detail) from error
+
+    return read
 
 
 def _describe(fault: etree._LogEntry, root: etree._Element) -> str:

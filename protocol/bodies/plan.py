@@ -25,7 +25,7 @@ from protocol.bodies.shapes import Choice, Many, Shape
 from protocol.errors import LocalUseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,6 @@ class Slot:
 
 
 _PLANS: Final[dict[type, tuple[Slot, ...]]] = {}
-_BY_ELEMENT: Final[dict[type, dict[str, Slot]]] = {}
 _BRANCHES: Final[dict[type, tuple[Slot, ...]]] = {}
 _LEADING: Final[dict[tuple[type, Callable[[type], bool]], tuple[Slot, ...]]] = {}
 
@@ -69,14 +68,6 @@ def plan_of(cls: type) -> tuple[Slot, ...]:
         plan = tuple(_slot(field.name, hints[field.name]) for field in dataclasses.fields(cls))
         _PLANS[cls] = plan
     return plan
-
-
-def slots_by_element(cls: type) -> dict[str, Slot]:
-    """The slots of a dataclass by the name of their element; read once."""
-    slots = _BY_ELEMENT.get(cls)
-    if slots is None:
-        slots = _BY_ELEMENT[cls] = {slot.element: slot for slot in plan_of(cls)}
-    return slots
 
 
 def branches_of(cls: type) -> tuple[Slot, ...]:
@@ -145,17 +136,24 @@ def _any(_cls: type) -> bool:
     return True
 
 
-def walk(
-    value: object, wanted: Callable[[type], bool] = _any, path: str = ""
-) -> Iterator[tuple[str, object]]:
+def walk(value: object, wanted: Callable[[type], bool] = _any) -> list[tuple[str, object]]:
     """The wanted dataclasses in a body, and those around them, with their paths in the JSON form.
 
     The body itself comes first. A form of a hundred fields none of which is wanted costs nothing.
     """
-    yield path, value
+    found = [("", value)]
+    _descend(value, wanted, "", found)
+    return found
+
+
+def _descend(
+    value: object, wanted: Callable[[type], bool], path: str, found: list[tuple[str, object]]
+) -> None:
     for slot in branches_to(type(value), wanted):
         for index, held in enumerate(values_of(value, slot)):
-            yield from walk(held, wanted, join(path, slot, index))
+            place = join(path, slot, index)
+            found.append((place, held))
+            _descend(held, wanted, place, found)
 
 
 def join(path: str, slot: Slot, index: int) -> str:

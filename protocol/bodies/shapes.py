@@ -23,7 +23,8 @@ _XML_TEXT: Final = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 def is_xml_text(text: str) -> bool:
     """Whether XML can carry the text: no control characters, no lone surrogates."""
-    return _XML_TEXT.fullmatch(text) is not None
+    # What can be printed XML can carry; the rest is rare, and looked at closely.
+    return text.isprintable() or _XML_TEXT.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
