@@ -41,7 +41,7 @@ from protocol.envelope import MessageReference
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import BusyFrame, NotHereFrame, ReceiptFrame, WaitingFrame
 from protocol.reasons import Reason
-from protocol.receipt import ReceiptType, read_receipt, write_receipt
+from protocol.receipt import ReceiptType, read_receipt, seal_receipt
 from routing.delivery import Standing, Turn, same_message, turn
 from routing.planner import plan
 from signing.receipts import draft_receipt, receipt_request
@@ -196,14 +196,15 @@ class Recorder:
             instant_ms=self._context.clock.now_ms(),
             octets_digest=digest(key.suite, known.envelope),
         )
+        request = receipt_request(renewed)
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(renewed, proofs[0])
+            octets = seal_receipt(request.single, proofs[0])
             row = Update(schema.message, known.key, {"receipt": octets})
             admission = Admission([ReceiptFrame(octets)], "duplicate, receipt renewed")
             return [row, leaves.issued(renewed, octets)], admission
 
-        return Decision(conclude, [receipt_request(renewed)])
+        return Decision(conclude, [request])
 
     def _expected(self, connection: Connection, arrival: Arrival) -> int | None:
         """The number that has to come first, if this one is too early (EX-6).
@@ -325,10 +326,11 @@ class Recorder:
         self, connection: Connection, arrival: Arrival, effects: Sequence[Row], now_ms: int
     ) -> Decision[Admission]:
         receipt = self._draft(ReceiptType.RECEIVED, arrival, now_ms)
+        request = receipt_request(receipt)
         consumed = self._use_up(connection, arrival)
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(receipt, proofs[0])
+            octets = seal_receipt(request.single, proofs[0])
             end = ended(Standing.RECEIVED, octets, now_ms)
             rows = [
                 _row(arrival, Role.IN, now_ms, **end),
@@ -342,7 +344,7 @@ class Recorder:
             ]
             return rows, Admission([ReceiptFrame(octets)], "received", inbox=True)
 
-        return Decision(conclude, [receipt_request(receipt)])
+        return Decision(conclude, [request])
 
     def _refuse(
         self,
@@ -355,10 +357,11 @@ class Recorder:
     ) -> Decision[Admission]:
         """A signed refusal of an authentic message: recorded, so it is said once and for ever."""
         receipt = self._draft(ReceiptType.REFUSED, arrival, now_ms, refusal)
+        request = receipt_request(receipt)
         consumed = self._consume(connection, arrival) if record else []
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(receipt, proofs[0])
+            octets = seal_receipt(request.single, proofs[0])
             outcome = f"refused {refusal.reason.code}"
             leaf = leaves.issued(receipt, octets)
             if not record:
@@ -374,7 +377,7 @@ class Recorder:
             dropped = [blob.name for blob in arrival.large.blobs.values()]
             return rows, Admission([ReceiptFrame(octets)], outcome, dropped=dropped)
 
-        return Decision(conclude, [receipt_request(receipt)])
+        return Decision(conclude, [request])
 
     def _consume(self, connection: Connection, arrival: Arrival) -> list[Row]:
         """Use up the sequence number, if it is its turn."""
@@ -447,13 +450,14 @@ class Recorder:
         outcome: str,
     ) -> Decision[Admission]:
         receipt = self._draft(ReceiptType.CUSTODY, arrival, now_ms)
+        request = receipt_request(receipt)
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
-            octets = write_receipt(receipt, proofs[0])
+            octets = seal_receipt(request.single, proofs[0])
             signed = leaves.issued(receipt, octets)
             return [*rows, signed], Admission([ReceiptFrame(octets)], outcome, wake)
 
-        return Decision(conclude, [receipt_request(receipt)])
+        return Decision(conclude, [request])
 
     def _draft(
         self,

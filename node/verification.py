@@ -17,7 +17,7 @@ from protocol.envelope import read_envelope
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import BusyFrame, ReceiptFrame
 from protocol.limits import MAX_ENVELOPE_OCTETS
-from protocol.receipt import ReceiptType, write_receipt
+from protocol.receipt import ReceiptType, seal_receipt
 from protocol.wire import parse_canonical
 from signing.batch import sign_group
 from signing.receipts import draft_receipt, receipt_request
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.context import NodeContext
-    from protocol.receipt import Receipt
     from signing.verify import Rules
 
 Verdict: TypeAlias = VerifiedEnvelope | ReceiptFrame | BusyFrame
@@ -69,14 +68,15 @@ def refuse_octets(
 ) -> list[ReceiptFrame]:
     """Signed refusals of octets that were never authenticated; nothing is recorded."""
     key = context.receipt_key()
-    receipts: list[Receipt] = [
-        draft_receipt(ReceiptType.REFUSED, context.here, key, octets, now_ms, refusal=refusal)
+    requests = [
+        receipt_request(
+            draft_receipt(ReceiptType.REFUSED, context.here, key, octets, now_ms, refusal=refusal)
+        )
         for octets, refusal in refused
     ]
-    proofs = sign_group(context.keys, [receipt_request(receipt) for receipt in receipts])
     return [
-        ReceiptFrame(write_receipt(receipt, proof))
-        for receipt, proof in zip(receipts, proofs, strict=True)
+        ReceiptFrame(seal_receipt(request.single, proof))
+        for request, proof in zip(requests, sign_group(context.keys, requests), strict=True)
     ]
 
 

@@ -158,9 +158,14 @@ def receipt_signed_octets(receipt: Receipt) -> bytes:
     return RECEIPT_DOMAIN + receipt_statement(receipt)
 
 
+def seal_receipt(covered: bytes, proof: Proof) -> bytes:
+    """The receipt's octets on the wire, from what was signed (`receipt_signed_octets`)."""
+    return covered[len(RECEIPT_DOMAIN) :] + write_proof(proof)
+
+
 def write_receipt(receipt: Receipt, proof: Proof) -> bytes:
     """The receipt's octets on the wire."""
-    return receipt_statement(receipt) + write_proof(proof)
+    return seal_receipt(receipt_signed_octets(receipt), proof)
 
 
 def read_receipt(octets: bytes) -> SignedReceipt:

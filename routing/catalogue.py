@@ -263,6 +263,7 @@ class Catalogue:
 
     items: Mapping[tuple[str, str], Item]
     set_aside: tuple[SetAside, ...]
+    _first: Mapping[str, Item]
     _by_code: Mapping[tuple[str, str], Implementation]
     _by_item: Mapping[str, tuple[Implementation, ...]]
     _by_place: Mapping[tuple[str, str], tuple[Implementation, ...]]
@@ -301,6 +302,7 @@ class Catalogue:
         return cls(
             items=MappingProxyType(known),
             set_aside=tuple(aside),
+            _first={code: known[prefix, code] for prefix, code in sorted(known, reverse=True)},
             _by_code={(row.province, row.code): row for row in counted},
             _by_item=_group((row.item.code, row) for row in counted),
             _by_place=_group(((row.item.code, row.entry.region), row) for row in counted),
@@ -310,7 +312,7 @@ class Catalogue:
         """An item as one province publishes it; without a prefix, as the first that does."""
         if prefix is not None:
             return self.items.get((prefix, code))
-        return next((self.items[key] for key in sorted(self.items) if key[1] == code), None)
+        return self._first.get(code)
 
     def implementation(self, code: str, place: str) -> Implementation | None:
         """A province's implementation by its code (实施编码), in force or not.

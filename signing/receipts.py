@@ -28,7 +28,7 @@ from protocol.receipt import (
     ReceiptType,
     read_receipt,
     receipt_signed_octets,
-    write_receipt,
+    seal_receipt,
 )
 from signing.batch import Checking, ProofRequest, sign_group, verify_proof
 from signing.keys import KeyUse
@@ -51,8 +51,9 @@ class VerifiedReceipt:
 
 def sign_receipt(receipt: Receipt, keys: KeyStore) -> bytes:
     """Sign one receipt with the key it names; the octets on the wire."""
-    (proof,) = sign_group(keys, [receipt_request(receipt)])
-    return write_receipt(receipt, proof)
+    request = receipt_request(receipt)
+    (proof,) = sign_group(keys, [request])
+    return seal_receipt(request.single, proof)
 
 
 def receipt_request(receipt: Receipt) -> ProofRequest:
@@ -158,8 +159,9 @@ def concerns(
     what a forwarder altered on the way is that forwarder's fault and ends nothing.
     """
     receipt = verified.receipt
-    same_octets = hmac.compare_digest(receipt.octets_digest, digest(Suite(receipt.suite), octets))
     if receipt.reference is None:
+        held = digest(Suite(receipt.suite), octets)
+        same_octets = hmac.compare_digest(receipt.octets_digest, held)
         return receipt.type is ReceiptType.REFUSED and same_octets
     return receipt.reference == reference and hmac.compare_digest(
         receipt.message_digest, message_digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from node.cases import CaseView, Party, Side
 from node.store import schema
@@ -18,9 +18,9 @@ from protocol.envelope import MessageReference
 from routing.retry import LONGEST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from sqlalchemy import Connection, Row, Select
+    from sqlalchemy import Connection
 
 DELIVER: Final = "deliver"
 RECEIPT: Final = "receipt"
@@ -180,47 +180,35 @@ def find_by_id(connection: Connection, message_id: str) -> list[MessageRow]:
     return _BY_ID.all(connection, message_id=message_id)
 
 
-_OF_MESSAGES: Final = tuple_(
-    schema.part.c.authority, schema.part.c.message_id, schema.part.c.role
-).in_(bindparam("messages", expanding=True))
-_SMALL_PARTS: Final = (
-    select(schema.part)
-    .where(_OF_MESSAGES, schema.part.c.octets.is_not(None))
-    .order_by(schema.part.c.part_id)
+_SMALL_PARTS: Final = Query(
+    select(schema.part.c.part_id, schema.part.c.octets)
+    .where(given(schema.part, "authority", "message_id", "role"), schema.part.c.octets.is_not(None))
+    .order_by(schema.part.c.part_id),
+    lambda part_id, octets: (part_id, octets),
 )
-_LARGE_PARTS: Final = (
-    select(schema.part)
-    .where(_OF_MESSAGES, schema.part.c.blob.is_not(None))
-    .order_by(schema.part.c.part_id)
+_LARGE_PARTS: Final = Query(
+    select(schema.part.c.part_id, schema.part.c.blob, schema.part.c.size)
+    .where(given(schema.part, "authority", "message_id", "role"), schema.part.c.blob.is_not(None))
+    .order_by(schema.part.c.part_id),
+    lambda part_id, blob, size: (part_id, StoredBlob(blob, size)),
 )
+
+
+# One question for each message: for a list of them together SQLite would read the whole table.
 
 
 def find_parts(
-    connection: Connection, messages: Sequence[MessageRow]
+    connection: Connection, messages: Iterable[MessageRow]
 ) -> dict[tuple[str, str, str], dict[str, bytes]]:
     """The small parts of these messages: (authority, message id, role) → part id → octets."""
-    found: dict[tuple[str, str, str], dict[str, bytes]] = {}
-    for row in _parts_of(connection, messages, _SMALL_PARTS):
-        found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = row.octets
-    return found
+    return {row.name: dict(_SMALL_PARTS.all(connection, **row.key)) for row in messages}
 
 
 def find_blobs(
-    connection: Connection, messages: Sequence[MessageRow]
+    connection: Connection, messages: Iterable[MessageRow]
 ) -> dict[tuple[str, str, str], dict[str, StoredBlob]]:
     """The large parts of these messages: (authority, message id, role) → part id → blob."""
-    found: dict[tuple[str, str, str], dict[str, StoredBlob]] = {}
-    for row in _parts_of(connection, messages, _LARGE_PARTS):
-        blob = StoredBlob(row.blob, row.size)
-        found.setdefault((row.authority, row.message_id, row.role), {})[row.part_id] = blob
-    return found
-
-
-def _parts_of(
-    connection: Connection, messages: Sequence[MessageRow], which: Select[Any]
-) -> Iterable[Row[Any]]:
-    wanted = [(row.authority, row.message_id, row.role) for row in messages]
-    return connection.execute(which, {"messages": wanted}) if wanted else ()
+    return {row.name: dict(_LARGE_PARTS.all(connection, **row.key)) for row in messages}
 
 
 _OF_CASE: Final = Query(

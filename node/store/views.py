@@ -9,7 +9,7 @@ from sqlalchemy import select, tuple_
 
 from node.cases import CaseView
 from node.store import schema
-from node.store.queries import MessageRow, case_messages
+from node.store.queries import MessageRow, case_messages, custody_receipts
 from node.store.query import Query, columns, given
 
 if TYPE_CHECKING:
@@ -103,14 +103,7 @@ def find_sides(connection: Connection, case_id: str) -> list[CaseView]:
 def follow_case(connection: Connection, case_id: str) -> Followed:
     """All messages of a case known here."""
     messages = case_messages(connection, case_id)
-    table = schema.custody
-    names = [(row.authority, row.message_id, row.role) for row in messages]
-    held: dict[tuple[str, str, str], list[bytes]] = {}
-    query = select(table).where(
-        tuple_(table.c.authority, table.c.message_id, table.c.role).in_(names)
-    )
-    for row in connection.execute(query) if names else ():
-        held.setdefault((row.authority, row.message_id, row.role), []).append(row.receipt)
+    held = {row.name: custody_receipts(connection, row) for row in messages}
     return Followed(messages, held)
 
 
