@@ -173,6 +173,9 @@ class FerryLink:
     # in
 
     async def _take_files(self) -> None:
+        if self._owed_too_much():
+            # `out` did not take the answers: what more is owed would have to be held in memory.
+            await self._write_files()
         async with aclosing(self._ferry.arrivals()) as arrivals:
             async for arrived in arrivals:
                 try:
@@ -182,8 +185,11 @@ class FerryLink:
                     raise
                 await self._health.answered()
                 self._owed.append((answer, replace(arrived, octets=b"")))
-                if sum(len(answer) for answer, _ in self._owed) > MAX_POST_OCTETS // 2:
+                if self._owed_too_much():
                     await self._write_files()
+
+    def _owed_too_much(self) -> bool:
+        return sum(len(answer) for answer, _ in self._owed) > MAX_POST_OCTETS // 2
 
     async def _check_pulse(self) -> None:
         now_ms = self._context.clock.now_ms()

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
+from node import ferry as ferry_link
 from node.carriers.ferry import Ferry, FerryTerms
-from node.carriers.ferry.folders import ASIDE
+from node.carriers.ferry import ferry as module
+from node.carriers.ferry.ferry import MAX_UNDECIDED
+from node.carriers.ferry.folders import ASIDE, Folders
+from node.ferry import FerryLink
 from node.store import schema
 from node.store.queries import Role
 from protocol.ferry_file import FERRY_HEAD_OCTETS, read_ferry_head
@@ -252,6 +256,97 @@ def test_what_is_not_a_file_of_this_link_is_set_aside_with_the_reason(
             path.unlink()
         await sleep(2)
         assert "not taken" not in link.trouble()
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("FF-7")
+def test_made_up_keys_do_not_keep_the_folder_full(tmp_path: Path) -> None:
+    """A file of a key not known yet waits for the directory; a flood of them does not."""
+
+    async def scene(stage: Stage) -> None:
+        link = Link(stage, tmp_path)
+        await link.hub.run()
+        (good,) = link.files(b"")
+        flood = 3 * MAX_UNDECIDED
+        for number in range(flood):
+            made_up = number.to_bytes(32)
+            link.put(f"{number:03}", good[:37] + made_up + good[69:])
+        reads = 0
+        read = Folders.read
+
+        def counted(self: Folders, name: str, start: int, length: int) -> bytes:
+            nonlocal reads
+            reads += 1
+            return read(self, name, start, length)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Folders, "read", counted)
+            await sleep(PATIENCE_S + 10)
+        assert len(link.aside()) == flood - MAX_UNDECIDED
+        assert reads < flood * (PATIENCE_S + 10) / 5 * 1.5
+        assert "key" in link.trouble()
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("FF-3")
+def test_a_hand_over_larger_than_a_post_is_not_even_read(tmp_path: Path) -> None:
+    """127 files of 8 MiB each would fill the memory, again at every look."""
+
+    async def scene(stage: Stage) -> None:
+        link = Link(stage, tmp_path)
+        await link.hub.run()
+        read: list[int] = []
+        plain = Folders.read
+
+        def counted(self: Folders, name: str, start: int, length: int) -> bytes:
+            octets = plain(self, name, start, length)
+            read.append(len(octets))
+            return octets
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Folders, "read", counted)
+            patch.setattr(module, "MAX_POST_OCTETS", 4 * KIB)
+            too_large = link.files(bytes(6 * KIB), number=1, room=KIB)
+            unfinished = link.files(bytes(3 * KIB), number=2, room=KIB)[1:]
+            for place, file in enumerate([*too_large, *unfinished]):
+                link.put(f"{place}", file)
+            await sleep(20)
+            assert set(read) == {FERRY_HEAD_OCTETS}
+            await sleep(PATIENCE_S)
+        assert len(link.aside()) == len(too_large) + len(unfinished)
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("FF-6")
+def test_while_answers_cannot_be_written_little_is_taken(tmp_path: Path) -> None:
+    """The peer goes on writing, our gate fetches nothing: memory must not take what disk does."""
+
+    async def scene(stage: Stage) -> None:
+        link = Link(stage, tmp_path)
+        await link.hub.run()
+        await sleep(1)
+        link.out.rename(link.out.with_name("gone"))
+        taken = 0
+        exchange = link.hub.engine.exchange
+
+        async def counted(peer: str, octets: bytes) -> bytes:
+            nonlocal taken
+            taken += 1
+            return await exchange(peer, octets) + bytes(KIB)
+
+        (served,) = link.hub.engine._links._links.values()
+        assert isinstance(served, FerryLink)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(served, "_take", counted)
+            patch.setattr(ferry_link, "MAX_POST_OCTETS", 8 * KIB)
+            for number in range(1, 40):
+                link.put(f"{number}", link.files(b"", number=number)[0])
+            await sleep(HOUR_S)
+            assert taken <= 5
+        assert len(list(link.into.iterdir())) == 39
 
     play(tmp_path, scene)
 

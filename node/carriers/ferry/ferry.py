@@ -7,7 +7,8 @@ A file that arrives passes through these hands:
     its number was taken before      -> removed: the gate doubled it (FF-4)
     anything else                    -> looked at again while it changes, for it may be half there;
                                         then set aside, with the reason (FF-7)
-    signed by a key not known yet    -> likewise, but for a day: the directory may be late
+    signed by a key not known yet    -> likewise, but for a day: the directory may be late; so many
+                                        of them and no more, for anybody can make them up
 
 Names mean nothing, and what lies in the folder is read again after a restart. A number is never
 given twice: it follows the clock, and the store remembers the last.
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from node.carriers.ferry.folders import Folders, Found
     from node.context import NodeContext
     from node.ports import Row
+    from protocol.ferry_file import FerryHead
 
 Run: TypeAlias = Callable[..., Awaitable[Any]]
 """Does file work: `asyncio.to_thread`, or at once in a simulation."""
@@ -47,6 +49,9 @@ Run: TypeAlias = Callable[..., Awaitable[Any]]
 MAX_TAKEN: Final = 1024
 """Numbers remembered: a hand-over that so many later ones have overtaken is taken for a double."""
 KEY_PATIENCE_MS: Final = 24 * 3600 * 1000
+MAX_UNDECIDED: Final = 64
+LOOK_AGAIN_MS: Final = 5_000
+"""Files that may wait for the directory for so long, and how often they are looked at again."""
 MAX_WAITING: Final = 1024
 """Files in `out`: beyond it the gate is not fetching, and writing more would only fill the disk."""
 _U64: Final = struct.Struct(">Q")
@@ -102,10 +107,12 @@ class _Look:
         head: Its head, if that holds.
         why: Why it is not taken, as far as is known.
         undecided: Time may decide it without a change of the file.
+        looked_ms: When its head was read last.
     """
 
     found: Found
     since_ms: int
+    looked_ms: int = 0
     head: VerifiedHead | None = None
     why: str = ""
     undecided: bool = False
@@ -214,9 +221,14 @@ class Ferry:
         except OSError as error:
             raise _unreachable(f"`in`: {error.strerror or error}") from error
         self._watch(found)
+        now_ms = self._context.clock.now_ms()
         for look in list(self._looks.values()):
-            if not look.whole and (not look.why or look.undecided):
+            again = look.undecided and not 0 <= now_ms - look.looked_ms < LOOK_AGAIN_MS
+            if not look.whole and (not look.why or again):
+                look.looked_ms = now_ms
                 await self._guarded(self._look_into(look), look.found.name)
+            if look.undecided:
+                self.trouble = f"{look.found.name[:40]}: {look.why}"
         for number, looks in sorted(self._by_number().items()):
             if number in self._in_hand:
                 continue
@@ -273,7 +285,6 @@ class Ferry:
             return
         except UnavailableError as trouble:
             look.why, look.undecided = str(trouble), True
-            self.trouble = f"{name[:40]}: {trouble}"
             return
         size = FERRY_HEAD_OCTETS + look.head.head.size
         if look.found.size != size:
@@ -289,8 +300,10 @@ class Ferry:
 
     async def _gather(self, looks: Sequence[_Look]) -> Arrived | None:
         """A hand-over, if all of it is there; of doubles the first that is what its head says."""
-        pieces: dict[int, bytes] = {}
         heads = [look.head.head for look in looks if look.head is not None]
+        if not _complete(heads):
+            return None
+        pieces: dict[int, bytes] = {}
         for look in looks:
             if look.head is None or look.head.head.place in pieces:
                 continue
@@ -303,8 +316,7 @@ class Ferry:
             else:
                 # Some gates give a file its size before they fill it.
                 look.why = "its octets are not those its sender signed"
-        missing = heads[0].files - len(pieces)
-        if missing or sum(map(len, pieces.values())) > MAX_POST_OCTETS:
+        if len(pieces) < heads[0].files:
             return None
         whole = b"".join(pieces[place] for place in sorted(pieces))
         names = [look.found.name for look in looks if look.whole]
@@ -313,9 +325,12 @@ class Ferry:
     async def _clear_up(self) -> None:
         """Set aside what has not changed for long and is not taken."""
         now_ms = self._context.clock.now_ms()
+        patient = 0
         for look in list(self._looks.values()):
             in_hand = look.head is not None and look.head.head.number in self._in_hand
-            patience_ms = KEY_PATIENCE_MS if look.undecided else self.terms.patience_ms
+            patient += look.undecided
+            waits = look.undecided and patient <= MAX_UNDECIDED
+            patience_ms = KEY_PATIENCE_MS if waits else self.terms.patience_ms
             if not in_hand and now_ms - look.since_ms >= patience_ms:
                 await self._set_aside(look, look.why or "the rest of its hand-over never came")
         try:
@@ -328,12 +343,12 @@ class Ferry:
     async def _set_aside(self, look: _Look, why: str) -> None:
         name = look.found.name
         self.trouble = f"{name[:40]}: {why}"
-        _log.warning("file set aside", peer=self.terms.peer, file=name[:40], why=why)
         try:
             await self._run(self._folders.set_aside, name, why)
         except OSError as error:
             self.trouble = f"{name[:40]} cannot be set aside: {error.strerror or error}"
             return
+        _log.warning("file set aside", peer=self.terms.peer, file=name[:40], why=why)
         self._looks.pop(name, None)
 
     async def _remove(self, name: str) -> None:
@@ -371,6 +386,18 @@ class Ferry:
         lock = frozenset({f"ferry {self.terms.peer}"})
         await self._context.store.run(Unit(lambda _connection: decision, lock))
         self._memory = memory
+
+
+def _complete(heads: Sequence[FerryHead]) -> bool:
+    """Whether a file for each place is there, and together they are no more than a post (FF-3).
+
+    By what the heads say: what can come to nothing is not read.
+    """
+    sizes: dict[int, int] = {}
+    for head in heads:
+        sizes[head.place] = max(head.size, sizes.get(head.place, 0))
+    files = {head.files for head in heads}
+    return files == {len(sizes)} and sum(sizes.values()) <= MAX_POST_OCTETS
 
 
 def _unreachable(detail: str) -> UnavailableError:

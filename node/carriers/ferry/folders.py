@@ -1,5 +1,8 @@
 """Two folders of one link: written so that a gate never sees half a file, read without trust.
 
+Whoever runs the gate can write into both. So nothing is written through a link that lies there, or
+a file of this node's own could be made to take its octets; and what is read is plain files.
+
 Everything here is plain file work and may raise OSError; whoever calls decides what that means.
 """
 
@@ -8,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -62,8 +66,9 @@ class Folders:
     def write(self, name: str, octets: bytes) -> None:
         """Put a whole file into `out`: it is there complete and on disk, or not at all (FF-5)."""
         unfinished = self.out / f".{name}{_PART}"
+        unfinished.unlink(missing_ok=True)
         try:
-            with unfinished.open("wb") as file:
+            with unfinished.open("xb") as file:
                 file.write(octets)
                 file.flush()
                 if self._durable:
@@ -95,11 +100,12 @@ class Folders:
         """What is in `in`, as far as it is plain files."""
         found: list[Found] = []
         with os.scandir(self.into) as entries:
-            for entry in itertools.islice(entries, MAX_LOOKED_AT):
+            # What is no plain file stays for ever, so it must not count.
+            plain = (entry for entry in entries if entry.is_file(follow_symlinks=False))
+            for entry in itertools.islice(plain, MAX_LOOKED_AT):
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.is_file(follow_symlinks=False):
-                        status = entry.stat(follow_symlinks=False)
-                        found.append(Found(entry.name, status.st_size, status.st_mtime_ns))
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(Found(entry.name, status.st_size, status.st_mtime_ns))
         return found
 
     def read(self, name: str, start: int, length: int) -> bytes:
@@ -127,11 +133,29 @@ class Folders:
         """Move a file that is not taken out of the way, and say why beside it (FF-7)."""
         aside = self.into / ASIDE
         aside.mkdir(exist_ok=True)
-        short = name[:_MAX_NAME]
-        place = next(
-            path
-            for count in itertools.count()
-            if not (path := aside / (f"{short}.{count}" if count else short)).exists()
-        )
-        place.with_name(f"{place.name}{_REASON}").write_text(f"{why}\n", encoding="utf-8")
-        (self.into / name).replace(place)
+        folder = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            place = _free_place(folder, name[:_MAX_NAME])
+            # Made anew or not at all: never through a link that somebody put in its way.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            reason = os.open(f"{place}{_REASON}", flags, 0o644, dir_fd=folder)
+            with os.fdopen(reason, "w", encoding="utf-8") as file:
+                file.write(f"{why}\n")
+            os.replace(self.into / name, place, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
+
+
+def _free_place(folder: int, name: str) -> str:
+    """A name that nothing has in this folder, nor the reason beside it."""
+    place = name
+    while _is_there(folder, place) or _is_there(folder, f"{place}{_REASON}"):
+        place = f"{name}.{secrets.token_hex(4)}"
+    return place
+
+
+def _is_there(folder: int, name: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return True
+    return False

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,10 +35,14 @@ def test_a_file_appears_whole(folders: Folders) -> None:
 
 @pytest.mark.spec("FF-5")
 def test_a_full_disk_leaves_nothing_for_the_gate(folders: Folders) -> None:
-    (folders.out / ".a.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as error:
-        folders.write("a", b"octets")
-    assert error.value.errno == errno.ENOSPC
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as error:
+            folders.write("a", b"octets")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
     assert list(folders.out.iterdir()) == []
     folders.write("a", b"octets")
     assert folders.waiting() == ["a"]
@@ -115,3 +120,79 @@ def test_a_flood_of_files_is_looked_at_in_rounds(
             folders.remove(found.name)
     assert len(seen) == 12
     folders.remove("0")
+
+
+@pytest.mark.spec("FF-5")
+def test_no_link_in_the_way_makes_the_node_write_elsewhere(
+    folders: Folders, tmp_path: Path
+) -> None:
+    """Whoever fetches files can write into `out`: a link there must not lead to our own files."""
+    own = tmp_path / "node.toml"
+    own.write_bytes(b"ours")
+    (folders.out / ".a.part").symlink_to(own)
+    (folders.out / "a.tbf").symlink_to(own)
+    folders.write("a", b"octets")
+    assert own.read_bytes() == b"ours"
+    (path,) = folders.out.iterdir()
+    assert (path.is_symlink(), path.read_bytes()) == (False, b"octets")
+
+
+@pytest.mark.spec("FF-7")
+def test_no_link_in_the_way_makes_a_reason_overwrite_a_file(
+    folders: Folders, tmp_path: Path
+) -> None:
+    own = tmp_path / "node.toml"
+    own.write_bytes(b"ours")
+    aside = folders.into / ASIDE
+    aside.mkdir()
+    for name in ("junk", "junk.reason.txt"):
+        (aside / name).symlink_to(own)
+    (folders.into / "junk").write_bytes(b"octets")
+    folders.set_aside("junk", "why")
+    assert own.read_bytes() == b"ours"
+    assert folders.look() == []
+    assert folders.count_aside() == 2
+
+
+@pytest.mark.spec("FF-7")
+def test_nothing_is_set_aside_into_another_folder(folders: Folders, tmp_path: Path) -> None:
+    other = tmp_path / "directories"
+    other.mkdir()
+    (folders.into / ASIDE).symlink_to(other)
+    (folders.into / "junk").write_bytes(b"octets")
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+        folders.set_aside("junk", "why")
+    assert list(other.iterdir()) == []
+    assert [found.name for found in folders.look()] == ["junk"]
+
+
+@pytest.mark.spec("FF-10")
+def test_what_is_no_file_does_not_hide_the_files(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKED_AT", 5)
+    for number in range(20):
+        (folders.into / f"link {number}").symlink_to("nowhere")
+        (folders.into / f"folder {number}").mkdir()
+    (folders.into / "file").write_bytes(b"octets")
+    assert [found.name for found in folders.look()] == ["file"]
+
+
+def test_many_files_of_one_name_are_set_aside_in_no_more_looks_than_files(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    is_there = module._is_there
+
+    def counted(folder: int, name: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return is_there(folder, name)
+
+    monkeypatch.setattr(module, "_is_there", counted)
+    for number in range(50):
+        name = f"{'a' * 80}{number}"
+        (folders.into / name).write_bytes(b"")
+        folders.set_aside(name, "why")
+    assert folders.count_aside() == 50
+    assert looks < 4 * 50
