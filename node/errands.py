@@ -169,7 +169,7 @@ class Errands:
         """
         if not self._recovery.working:
             return HandOver([], write_frames(self._recovery.frames(self._peer)))
-        along: list[Frame] = list(self._questions.take(self._peer))
+        along: list[Frame] = list(self._questions.take(self._peer, room // 2))
         due, more = await self._due(room, beside)
         errands = [errand for errand in due if not await self._divert(errand)]
         now_ms = self._context.clock.now_ms()

@@ -5,9 +5,10 @@ the answers to what the call before brought, so they leave as soon as they are d
 be held until something waits (PU-1, PU-2). What comes in an answer goes the way of every post: the
 peer may be anybody who was let in.
 
-A call that fails is tried again on the timetable of probes. Something between the two may cut calls
-it thinks idle: whenever a call was cut while it was held, the next ones ask for less, and only
-after some that were held to their end for more again.
+A call that fails is tried again on the timetable of probes. One that brings something is followed
+by the next at once, up to so many a second: what it brought may be worth nothing. Something between
+the two may cut calls it thinks idle: whenever a call was cut while it was held, the next ones ask
+for less, and only after some that were held to their end for more again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from node.effort import Bucket
 from node.settlement import jitter
 from protocol.errors import TongbanError
 from routing.retry import PROBE
@@ -30,6 +32,8 @@ WAIT_MS: Final = 25_000
 """How long a call asks to be held: most things between two nodes cut what is idle for 30 s."""
 _SHORTEST_WAIT_MS: Final = 5_000
 _HELD_TO_TRUST: Final = 8
+CALLS_PER_S: Final = 50
+_CALLS_AT_ONCE: Final = 500
 _log = structlog.get_logger()
 
 
@@ -63,6 +67,7 @@ class Puller:
         self._failures = 0
         self._held = 0
         self._answers = b""
+        self._pace = Bucket(CALLS_PER_S, _CALLS_AT_ONCE)
         self.trouble: str | None = None
 
     async def run(self) -> None:
@@ -78,6 +83,10 @@ class Puller:
     async def _round(self) -> None:
         clock = self._context.clock
         began_ms = clock.now_ms()
+        self._pace.fill(began_ms)
+        if not self._pace.take():
+            await clock.sleep_ms(1_000 // CALLS_PER_S)
+            return
         try:
             brought = await self._transport.post(self._peer, self._answers, wait_ms=self._wait_ms)
         except TongbanError as error:

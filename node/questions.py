@@ -22,6 +22,7 @@ from protocol.frames import (
     ReceiptFrame,
     WaitingFrame,
     WantedFrame,
+    frame_size,
     read_frames,
     write_frames,
 )
@@ -42,6 +43,8 @@ AT_ONCE = 8
 """Seconds a question may hold up the answer it belongs to, and how many are passed on at once."""
 MAX_OPEN = 256
 """Questions under way by hand-overs; each holds an envelope until it is handed over."""
+MAX_ANSWERS = 8
+"""What is kept of a peer's words about one of them, until it is asked again."""
 ASK_AGAIN_MS = 60_000
 
 
@@ -120,11 +123,14 @@ class Questions:
         """Whether a question waits to be handed to this peer."""
         return any(known.peer == peer and known.frame for known in self._open.values())
 
-    def take(self, peer: str) -> list[AskFrame]:
-        """The questions to hand to this peer now."""
+    def take(self, peer: str, room: int) -> list[AskFrame]:
+        """The questions to hand to this peer now, so many octets at most."""
         taken: list[AskFrame] = []
         for known in self._open.values():
             if known.peer == peer and known.frame is not None:
+                room -= frame_size(known.frame)
+                if room < 0:
+                    break
                 taken.append(known.frame)
                 known.frame = None
         return taken
@@ -134,7 +140,8 @@ class Questions:
         known = self._open.get(about)
         if known is None or known.peer != peer or known.frame is not None:
             return False
-        known.answers.append(answer)
+        if len(known.answers) < MAX_ANSWERS:
+            known.answers.append(answer)
         known.heard.set()
         if not isinstance(answer, ReceiptFrame):
             # For those who wait now; by the time somebody asks again a hint is old.

@@ -23,7 +23,7 @@ import structlog
 
 from node.config import ConfigError
 from protocol.errors import RefusedError, TongbanError
-from protocol.limits import MAX_POST_OCTETS
+from protocol.limits import MAX_DOCUMENT_OCTETS, MAX_POST_OCTETS
 from protocol.reasons import Reason
 from routing.directory import Standing
 
@@ -40,6 +40,8 @@ ASK_MS: Final = 10 * 60_000
 HURRY_MS: Final = 60_000
 MAX_FILES: Final = 256
 """Files in one question or one fetch: a chain of roots, a directory, items, revocations."""
+MAX_FETCHED_OCTETS: Final = 3 * MAX_DOCUMENT_OCTETS
+"""Of one fetch, all of it in memory: the largest directory and items, and all the small files."""
 _PREFIX: Final = 2
 _DIGEST: Final = 32
 _LENGTH: Final = struct.Struct(">I")
@@ -158,7 +160,7 @@ class TrustSync:
         """What a peer holds of a province and we do not; empty if it is nothing new."""
         held = list(self._trust.documents(prefix))
         found: list[bytes] = []
-        while len(found) < MAX_FILES:
+        while len(found) < MAX_FILES and sum(map(len, found)) <= MAX_FETCHED_OCTETS:
             question = write_question(prefix, [*held, *found])
             more = [row for row in read_answer(await self._ask(peer, question)) if row not in found]
             if not more:

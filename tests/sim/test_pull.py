@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from node.dispatch import CALLS_MS
+from node.pull import CALLS_PER_S
 from node.store import schema
 from node.store.queries import Role
 from protocol.errors import UnavailableError
@@ -28,6 +29,7 @@ from protocol.frames import (
 from protocol.limits import MAX_POST_MESSAGES, MAX_POST_OCTETS
 from protocol.reasons import Reason
 from routing.retry import DELIVERY, LEASE
+from tests.sim import peers
 from tests.sim.craft import Message, sign
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG, make_sample
 from tests.sim.little import KIB, LIMITS, scan
@@ -123,6 +125,23 @@ def test_a_peer_that_does_not_hold_calls_is_not_hammered(tmp_path: Path) -> None
         await node.run()
         await sleep(600)
         assert 100 < len(node.posts) < 600
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("PU-6")
+def test_a_peer_whose_answers_are_worth_nothing_is_not_called_without_end(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        async def idle_talk(_octets: bytes, _wait_ms: int) -> bytes:
+            return write_frames([BusyFrame(None, Reason.OVERLOADED, 0)])
+
+        _, node = pair(stage)
+        node.called[HUB] = idle_talk
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(peers, "_LATENCY_S", 0.0005)  # the peer is next door
+            await node.run()
+            await sleep(20)
+        assert len(node.posts) < 20 * CALLS_PER_S + 600
 
     play(tmp_path, scene)
 

@@ -97,6 +97,10 @@ class ListenerLimits:
     Attributes:
         posts: In work at once, over all peers.
         posts_per_peer: Of those, for one peer, so that none can take all.
+        connections_per_peer: Open at once; beyond it the oldest is cut off. Each takes one of the
+            files that the store and the other peers need; a caller of ours opens five.
+        handshakes: Under way at once, over all callers; beyond it the oldest is cut off: an honest
+            one is done before, and who dawdles does not keep others out.
         handshake_ms: For TLS.
         read_ms: From a post's headers to its last octet; 8 MiB over a line of 2 Mbit/s takes 34 s.
         answer_ms: Until the peer has taken the answer.
@@ -110,6 +114,8 @@ class ListenerLimits:
 
     posts: int = 32
     posts_per_peer: int = 4
+    connections_per_peer: int = 16
+    handshakes: int = 128
     handshake_ms: int = 10_000
     read_ms: int = 60_000
     answer_ms: int = 60_000
@@ -153,7 +159,8 @@ class PeerListener:
         self._context = server_context(identity, peers)
         self._in_work: Counter[str] = Counter()
         self._socket: socket.socket | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], None] = {}
+        self._callers: dict[str, list[web.RequestHandler]] = {}
         self._turned_away = TurnedAway()
         self._http: web.Server | None = None
 
@@ -242,13 +249,17 @@ class PeerListener:
             loop.call_later(_ACCEPT_PAUSE_S, self._listen)
             return
         connection.setblocking(False)
+        while len(self._handshakes) >= self._limits.handshakes:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
         task = asyncio.create_task(self._shake_hands(connection, address, http))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        self._handshakes[task] = None
+        task.add_done_callback(lambda done: self._handshakes.pop(done, None))
 
     async def _shake_hands(self, connection: socket.socket, address: str, http: web.Server) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            _, caller = await asyncio.get_running_loop().connect_accepted_socket(
                 http,
                 connection,
                 ssl=self._context,
@@ -258,6 +269,19 @@ class PeerListener:
         except OSError as error:
             # The only trace of it: the caller is cut off without an alert.
             self._turned_away.note(address, str(error))
+        else:
+            self._bound(caller)
+
+    def _bound(self, caller: web.RequestHandler) -> None:
+        """One connection more of a peer: its oldest go."""
+        peer = peer_of(caller.transport, self._peers) or ""
+        callers = [one for one in self._callers.get(peer, ()) if one.transport is not None]
+        callers.append(caller)
+        while len(callers) > self._limits.connections_per_peer:
+            oldest = callers.pop(0).transport
+            if oldest is not None:
+                oldest.abort()
+        self._callers[peer] = callers
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         peer = peer_of(request.transport, self._peers)

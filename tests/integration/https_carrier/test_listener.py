@@ -64,6 +64,51 @@ async def test_a_handshake_that_never_ends_is_cut_off(
         await writer.wait_closed()
 
 
+@pytest.mark.spec("HT-9")
+@in_loop
+async def test_handshakes_that_dawdle_do_not_keep_others_out(
+    wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
+) -> None:
+    """Anybody on the network can open connections and say nothing; each takes a file."""
+    async with (
+        listening(Engine().exchange, xiangyang, pins, handshakes=3) as listener,
+        calling(wuhan, xiangyang.certificate, listener.port) as post,
+    ):
+        silent = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(9)]
+        assert await post(b"frames") == b"answer"
+        for reader, _ in silent[:6]:
+            assert await reader.read() == b"", "cut off long before its time was up"
+        assert not silent[-1][0].at_eof()
+        for _, writer in silent:
+            writer.transport.abort()
+
+
+@pytest.mark.spec("HT-9")
+@in_loop
+async def test_a_peer_cannot_take_all_files_with_connections(
+    wuhan: TlsIdentity, xiangyang: TlsIdentity, ezhou: TlsIdentity, pins: dict[str, bytes]
+) -> None:
+    from_wuhan = client_context(wuhan, xiangyang.certificate)
+    from_ezhou = client_context(ezhou, xiangyang.certificate)
+    async with (
+        listening(Engine().exchange, xiangyang, pins, connections_per_peer=3) as listener,
+        connected(from_ezhou, listener.port) as other,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        callers = []
+        for _ in range(8):
+            callers.append(await stack.enter_async_context(connected(from_wuhan, listener.port)))
+            callers[-1].send(head(4) + b"post")
+            assert await callers[-1].status() == 200
+            assert connections(listener) <= 1 + 3 + 1
+        for gone in callers[:5]:
+            with contextlib.suppress(ConnectionError):
+                assert await gone.reader.read() == b""
+        for kept in (*callers[5:], other):
+            kept.send(head(4) + b"post")
+            assert await kept.status() == 200
+
+
 @in_loop
 async def test_without_files_to_spare_callers_wait(
     wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]

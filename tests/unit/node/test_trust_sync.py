@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import structlog
 
+from node import trust_sync
 from node.clock import SystemClock
 from node.trust_sync import ASK_MS, MAX_FILES, TrustSync, read_answer, write_answer, write_question
 from protocol.errors import RefusedError, UnavailableError
@@ -168,6 +169,25 @@ def test_a_revocation_alone_is_fetched(homes: Homes, trust: Trust) -> None:
 
 def framed(*files: bytes) -> bytes:
     return b"".join(struct.pack(">I", len(octets)) + octets for octets in files)
+
+
+@pytest.mark.spec("DI-19")
+def test_what_a_peer_makes_up_does_not_fill_the_memory(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 answers of 40 MiB each would: there is an end to what is fetched at once."""
+    monkeypatch.setattr(trust_sync, "MAX_FETCHED_OCTETS", 3 * 2**16)
+    handed: list[bytes] = []
+
+    def large(_question: bytes) -> bytes:
+        handed.append(len(handed).to_bytes(2) * 2**15)
+        return framed(handed[-1])
+
+    sync, _ = syncing(trust, large)
+    with structlog.testing.capture_logs() as logs:
+        assert not asyncio.run(sync.round())
+    assert len(handed) == 4
+    assert "has no end" in logs[-1]["why"]
 
 
 @pytest.mark.spec("DI-19")

@@ -7,6 +7,7 @@ from lxml import etree
 
 import schemas
 from protocol.errors import LocalUseError, RefusedError
+from protocol.limits import MAX_ATTRIBUTES
 from protocol.reasons import Reason
 from protocol.wire import escape_attribute, escape_text, first_fault, parse_canonical
 
@@ -124,3 +125,23 @@ def test_threads_share_a_schema_and_each_gets_its_own_fault() -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(fault_on, range(400)))
     assert [line for line, stated in found if stated != line] == []
+
+
+@pytest.mark.spec("LI-10", "WF-4")
+@pytest.mark.parametrize("written", ['a%05d="="', "a%05d = '1'"], ids=["canonical", "otherwise"])
+def test_a_flood_of_attributes_is_refused_before_it_is_put_in_order(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def element(count: int) -> bytes:
+        return f"<a {' '.join(written % number for number in range(count))}></a>".encode()
+
+    def canonicalised(*_: object, **__: object) -> bytes:
+        raise AssertionError
+
+    if '="="' in written:
+        parse_canonical(element(MAX_ATTRIBUTES), 64 * BOUND)
+    monkeypatch.setattr(etree, "tostring", canonicalised)
+    for count in (MAX_ATTRIBUTES + 1, 5_000):
+        refused = refusal(b"<r>" + element(count) + b"</r>", 128 * BOUND)
+        assert refused.reason is Reason.SCHEMA_INVALID
+        assert str(count) in refused.detail

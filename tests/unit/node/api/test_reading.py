@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.api.problems import Fault, ProblemError
-from node.api.reading import MAX_CONTAINERS, MAX_DEPTH, parse_object
+from node.api.reading import MAX_CONTAINERS, MAX_DEPTH, MAX_TOKENS, parse_object
 
 leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20)
 trees = st.recursive(
@@ -67,6 +67,22 @@ def test_brackets_in_texts_do_not_count() -> None:
 )
 def test_a_hostile_request_is_refused_at_once(octets: bytes) -> None:
     with pytest.raises(ProblemError):
+        parse_object(octets)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"{" + b",".join(b'"%x":1' % number for number in range(MAX_TOKENS // 2)) + b"}",
+        b'{"a":[' + b"0," * MAX_TOKENS + b"0]}",
+        b'""' * (MAX_TOKENS + 1),
+    ],
+)
+def test_a_million_members_are_not_looked_at_one_by_one(
+    octets: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("was parsed"))
+    with pytest.raises(ProblemError, match="texts, brackets and commas"):
         parse_object(octets)
 
 
