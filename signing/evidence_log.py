@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.envelope import MessageReference, read_envelope
+from protocol.errors import RefusedError
 from protocol.instants import format_instant
 from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_ENVELOPE_OCTETS
 from protocol.receipt import ReceiptType, read_receipt
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from lxml import etree
 
-    from protocol.errors import RefusedError
     from signing.evidence_file import About
     from signing.stamps import StampRoots
     from signing.trust import TrustSet
@@ -112,7 +112,10 @@ def _check_proofs(
 
 def _proven(proof: LeafProof, head: Head) -> tuple[LeafType, bytes]:
     """Type and digest of a leaf that leads to the head's root."""
-    leaf = read_leaf(proof.leaf)
+    try:
+        leaf = read_leaf(proof.leaf)
+    except RefusedError as error:
+        raise invalid(f"leaf {proof.index}: {error.detail}") from error
     suite = head.digest.suite
     hashed = leaf_hash(suite, proof.leaf)
     if root_from_inclusion(suite, hashed, proof.index, head.size, proof.path) != head.root:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from asyncio import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from routing.retry import DELIVERY, LEASE
 from tests.sim import peers
 from tests.sim.craft import Message, sign
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG, make_sample
+from tests.sim.gates import Gates
 from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.peers import HOUR_S, busy, now_ms, play, references, silence
 from tests.sim.test_large_parts import arrived, send
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from node.links import Pull
     from protocol.frames import Frame
     from tests.sim.peers import DrivenNode, Stage
 
@@ -80,6 +83,22 @@ def test_a_node_nobody_can_dial_sends_and_receives(tmp_path: Path) -> None:
         assert await node.standing(back) == "received"
         assert hub.posts == [], "nobody dials it"
         assert (await hub.queue(), await node.queue()) == ({}, {})
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("PU-5")
+@pytest.mark.parametrize("pull", ["auto", "never"])
+def test_a_peer_with_which_files_are_agreed_is_not_called(tmp_path: Path, pull: Pull) -> None:
+    async def scene(stage: Stage) -> None:
+        links = [(XIANGYANG, HUB)]
+        gates = Gates(tmp_path / "gates", random.Random(1), *links, round_trip_ms=100_000)
+        node = stage.node(XIANGYANG, federation=DARK.federation, gates=gates, pull=pull)
+        gates.open()
+        await node.run()
+        await sleep(600)
+        assert node.posts == []
+        await gates.close()
 
     play(tmp_path, scene)
 

@@ -191,6 +191,15 @@ def _proofs() -> Iterator[Case]:
             "叶类型与日志不符。",
         ),
         (
+            "leaf-type-unknown",
+            _file(
+                with_first(replace(first, leaf=b"\xff" + first.leaf[1:]), second), LogEvidence(head)
+            ),
+            "EV-20 LG-1",
+            "A leaf of a type that there is not.",
+            "叶类型在表外。",
+        ),
+        (
             "path-cut",
             _file(with_first(replace(first, path=first.path[:-1]), second), LogEvidence(head)),
             "EV-20",

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from protocol.frames import EnvelopeFrame, PartFrame
+from protocol.limits import MAX_INLINE_PART_OCTETS
 from protocol.reasons import Reason
 from tests.sim.craft import Message, Signed
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG
@@ -111,6 +112,15 @@ def _small() -> Iterator[Case]:
             surplus,
         ),
         (
+            "small-part-twice",
+            [*_frames(one, body=body, m1=SCAN), PartFrame(one.reference, "m1", 0, SCAN)],
+            busy(one, surplus),
+            "PA-3 EX-39",
+            "A small part in two frames",
+            "小部件分两帧到达",
+            surplus,
+        ),
+        (
             "small-part-from-the-middle",
             [*_frames(one, body=body), PartFrame(one.reference, "m1", 4, SCAN[4:])],
             busy(one, surplus),
@@ -135,6 +145,7 @@ def _small() -> Iterator[Case]:
                 reason=reason,
             )
         )
+    yield from _too_large()
     there = signed(Message(WUHAN, XIANGYANG))
     yield (
         Story(HUB)
@@ -148,6 +159,41 @@ def _small() -> Iterator[Case]:
             "PA-2 EX-41",
             row("transit", there, "queued"),
             reason=mismatch,
+        )
+    )
+
+
+def _too_large() -> Iterator[Case]:
+    why = "What one node takes and another does not would be stuck between them for ever."
+    here, there = (
+        signed(Message(WUHAN, to, files={"body": b" " * (MAX_INLINE_PART_OCTETS + 1)}))
+        for to in (EZHOU, XIANGYANG)
+    )
+    large = Reason.TOO_LARGE
+    yield (
+        Story(EZHOU)
+        .post(WUHAN, _frames(here), receipt("refused", EZHOU, here, large))
+        .case(
+            "body-too-large",
+            "The manifest states a body of one octet more than the limit: refused and recorded,"
+            " without the body.",
+            "清单所列正文超过上限一字节：不待正文即拒收并记录。",
+            why,
+            "LI-2 EX-32 EX-33",
+            row("in", here, "refused", large),
+            reason=large,
+        )
+    )
+    yield (
+        Story(HUB)
+        .post(WUHAN, _frames(there), receipt("refused", HUB, there, large))
+        .case(
+            "body-too-large-for-a-hub",
+            "The same at a hub: refused, and nothing recorded.",
+            "同上，在枢纽处：拒收，不记录。",
+            why,
+            "LI-2 RC-15",
+            reason=large,
         )
     )
 
