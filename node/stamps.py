@@ -19,8 +19,8 @@ from node.log.reading import newest_head
 from node.ports import Decision, Unit, Upsert
 from node.settlement import jitter
 from node.store import schema
-from protocol.errors import TongbanError, UnavailableError
-from protocol.limits import MAX_STAMP_OCTETS
+from protocol.errors import RefusedError, TongbanError, UnavailableError
+from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_STAMP_OCTETS
 from protocol.reasons import Reason
 from routing.retry import Timetable
 from signing.stamps import verify_stamp
@@ -65,11 +65,13 @@ class Stamper:
         while True:
             try:
                 await self.stamp()
-            except TongbanError as error:
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the stamping
                 failures += 1
+                why = str(error) if isinstance(error, TongbanError) else "a fault; the log says it"
                 if self.trouble is None:
-                    _log.error("head not stamped", why=str(error))
-                self.trouble = str(error)
+                    trace = not isinstance(error, TongbanError)
+                    _log.error("head not stamped", why=why, exc_info=trace)
+                self.trouble = why
                 pause_ms = AGAIN.delay_ms(failures, jitter(self._context))
             else:
                 if self.trouble is not None:
@@ -82,7 +84,8 @@ class Stamper:
 
         Raises:
             UnavailableError: TSA_UNREACHABLE, or the store's.
-            RefusedError: STAMP_INVALID: what came is no stamp of this head.
+            RefusedError: STAMP_INVALID: what came is no stamp of this head, or is older than the
+                head says it is: whoever verifies an evidence file with it would refuse the file.
         """
         store = self._context.store
         head = await store.read(newest_head)
@@ -96,7 +99,10 @@ class Stamper:
             .build()
         )
         answer = await self._authority.answer(query.as_bytes())
-        verify_stamp(answer, head.octets, self._roots, query.nonce)
+        stamped_ms = verify_stamp(answer, head.octets, self._roots, query.nonce)
+        if stamped_ms < head.instant_ms - MAX_CLOCK_SKEW_MS:
+            detail = "older than the head it is over; one of two clocks is wrong"
+            raise RefusedError(Reason.STAMP_INVALID, detail)
         await store.run(_kept(head, answer))
         return True
 
@@ -130,10 +136,11 @@ class HttpStamps:
 
     async def answer(self, query: bytes) -> bytes:
         """See `node.ports.StampAuthority.answer`."""
-        headers = {"Content-Type": _QUERY_TYPE}
+        # Taken as it comes: what is unpacked here would be bounded only when it is in memory.
+        headers = {"Content-Type": _QUERY_TYPE, "Accept-Encoding": "identity"}
         try:
             async with (
-                aiohttp.ClientSession(timeout=_PATIENCE) as session,
+                aiohttp.ClientSession(timeout=_PATIENCE, auto_decompress=False) as session,
                 session.post(
                     self._url, data=query, headers=headers, allow_redirects=False
                 ) as response,

@@ -98,9 +98,15 @@ def _latest_ms(response: TimeStampResponse) -> int:
     told = response.tst_info.accuracy
     accuracy = timedelta()
     if told is not None:
-        accuracy = timedelta(
-            seconds=told.seconds, milliseconds=told.millis or 0, microseconds=told.micros or 0
-        )
+        # Each of the three may be left out (RFC 3161 §2.4.2), and be as large as its author likes.
+        try:
+            accuracy = timedelta(
+                seconds=told.seconds or 0,
+                milliseconds=told.millis or 0,
+                microseconds=told.micros or 0,
+            )
+        except OverflowError as error:
+            raise _invalid("its accuracy is longer than any time") from error
     instant = response.tst_info.gen_time.timestamp()
     return int(instant * 1000) + -(-accuracy // _MS)
 

@@ -32,7 +32,7 @@ signer_digest = sha256
 default_policy = 1.3.6.1.4.1.55555.1
 other_policies = 1.3.6.1.4.1.55555.2
 digests = sha256
-accuracy = secs:1, millisecs:500
+accuracy = {accuracy}
 ess_cert_id_alg = sha256
 """
 _NEW_KEY: Final = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config tsa.cnf"
@@ -74,10 +74,10 @@ class Tsa:
         return self.reply(builder.build().as_bytes())
 
 
-def make_tsa(folder: Path) -> Tsa:
+def make_tsa(folder: Path, accuracy: str = "secs:1, millisecs:500") -> Tsa:
     """An authority with a root and a certificate for stamping, both of today."""
     folder.mkdir(parents=True)
-    (folder / "tsa.cnf").write_text(_CONFIG, encoding="ascii")
+    (folder / "tsa.cnf").write_text(_CONFIG.format(accuracy=accuracy), encoding="ascii")
     (folder / "serial").write_text("01\n", encoding="ascii")
     _openssl(
         folder, f"req -x509 {_NEW_KEY} -keyout root.key -out root.pem -days 3650 -extensions ca"

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from rfc3161_client import HashAlgorithm, decode_timestamp_response
@@ -10,11 +11,14 @@ from rfc3161_client import HashAlgorithm, decode_timestamp_response
 from protocol.errors import RefusedError
 from protocol.limits import MAX_STAMP_OCTETS
 from protocol.reasons import Reason
+from signing import stamps
 from signing.stamps import read_roots, verify_stamp
 from tests.stamping import Tsa, make_tsa
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rfc3161_client import TimeStampResponse
 
 HEAD = b"the octets of a signed head"
 
@@ -40,6 +44,29 @@ def refusal(stamp: bytes, head: bytes, tsa: Tsa, nonce: int | None = None) -> st
 def test_a_stamp_dates_the_head_with_its_accuracy_against_us(tsa: Tsa, stamp: bytes) -> None:
     said = decode_timestamp_response(stamp).tst_info.gen_time
     assert verify_stamp(stamp, HEAD, tsa.roots) == int(said.timestamp() * 1000) + 1500
+
+
+@pytest.mark.spec("TS-2")
+@pytest.mark.parametrize(("accuracy", "late_ms"), [("millisecs:500", 500), ("microsecs:10", 1)])
+def test_any_part_of_the_accuracy_may_be_left_out(
+    accuracy: str, late_ms: int, tmp_path: Path
+) -> None:
+    tsa = make_tsa(tmp_path / "tsa", accuracy)
+    stamp = tsa.stamp(HEAD)
+    said = decode_timestamp_response(stamp).tst_info.gen_time
+    assert verify_stamp(stamp, HEAD, tsa.roots) == int(said.timestamp() * 1000) + late_ms
+
+
+@pytest.mark.spec("TS-2")
+def test_an_accuracy_without_bound_dates_nothing(stamp: bytes) -> None:
+    """No tool signs one; an authority that lies may."""
+    told = SimpleNamespace(seconds=2**62, millis=None, micros=None)
+    said = SimpleNamespace(
+        accuracy=told, gen_time=decode_timestamp_response(stamp).tst_info.gen_time
+    )
+    with pytest.raises(RefusedError) as refused:
+        stamps._latest_ms(cast("TimeStampResponse", SimpleNamespace(tst_info=said)))
+    assert refused.value.reason is Reason.STAMP_INVALID
 
 
 @pytest.mark.spec("TS-1")
