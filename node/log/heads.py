@@ -31,6 +31,7 @@ from node.log.reading import (
     LogReader,
     break_after,
     find_birth,
+    incarnation_of,
     newest_head,
 )
 from node.log.witness import (
@@ -47,7 +48,7 @@ from node.ports import Decision, Unit, Update, Upsert
 from node.store import schema
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import HeadFrame, HeldFrame
-from protocol.limits import HEAD_INTERVAL_MS
+from protocol.limits import HEAD_INTERVAL_MS, MAX_INCARNATION_STEP
 from routing.directory_views import Split, compare_views, read_view, write_view
 from signing.heads import Growth, Verdict, judge_head, verify_shown
 from signing.log import Head, read_head, verify_head
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
 
 LOOK_MS: Final = 10_000
 """How often a peer's head is looked at, at most: each look is a public-key operation."""
+UNPROVEN_MS: Final = 24 * 3600 * 1000
+"""How long a peer may show heads that it does not prove to have grown from the one held here. It is
+told that one each time, so an honest peer proves it with its next hand-over (LG-15)."""
 QUIET_MS: Final = 10 * 60_000
 """How long news of our log wait for something to go along with."""
 _log = structlog.get_logger()
@@ -185,9 +189,9 @@ class HeadExchange:
         trust = self._context.federation.directory.trust
         head = verify_head(octets, trust, here, live=False).head
 
-        def decide(connection: Connection) -> Decision[bool]:
+        def decide(connection: Connection) -> Decision[tuple[bool, bool]]:
             rows: list[Row] = []
-            lost = not leads_to(connection, head)
+            lost, forged = not leads_to(connection, head), beyond_reach(connection, head)
             if lost:
                 newest = newest_head(connection)
                 ours = b"" if newest is None else newest.octets
@@ -198,10 +202,13 @@ class HeadExchange:
             before = find_shown(connection, peer)
             if before is None or (before.size, before.octets) != (shown.size, shown.octets):
                 rows.append(Upsert(schema.log_shown, asdict(shown)))
-            return Decision(lambda _proofs: (rows, lost))
+            return Decision(lambda _proofs: (rows, (lost, forged)))
 
-        lost = await self._context.store.run(Unit(decide, frozenset({f"shown {peer}"})))
-        if lost:
+        unit = Unit(decide, frozenset({f"shown {peer}"}))
+        lost, forged = await self._context.store.run(unit)
+        if forged:
+            _log.error("somebody else signed a head with our key", peer=peer)
+        elif lost:
             _log.error("a peer holds a head this log does not lead to", peer=peer)
             await self._lost(head)
 
@@ -272,11 +279,13 @@ class HeadExchange:
             lambda connection: _decide(connection, verified, frame, splits, now_ms),
             frozenset({f"held {peer}"}),
         )
-        verdict = await self._context.store.run(unit)
-        tell = _log.error if verdict.alarming else _log.info
+        verdict, since_ms = await self._context.store.run(unit)
+        unproven = verdict in (Verdict.UNSHOWN, Verdict.STALE) and now_ms - since_ms > UNPROVEN_MS
+        tell = _log.error if verdict.alarming or unproven else _log.info
         if verdict is Verdict.RESTARTED:
             tell = _log.warning
-        tell("log head", peer=peer, verdict=verdict.value, size=verified.head.size)
+        word = f"{verdict.value}, not proven since {since_ms} ms" if unproven else verdict.value
+        tell("log head", peer=peer, verdict=word, size=verified.head.size)
 
     def _splits(self, verified: VerifiedHead, frame: HeadFrame, now_ms: int) -> list[AlarmRow]:
         """What the peer's view of the directories contradicts in ours (DI-13).
@@ -308,8 +317,8 @@ def _decide(
     frame: HeadFrame,
     splits: Iterable[AlarmRow],
     now_ms: int,
-) -> Decision[Verdict]:
-    """Judge a head, and write what follows."""
+) -> Decision[tuple[Verdict, int]]:
+    """Judge a head, and write what follows; since when the one held before is."""
     head = verified.head
     held = find_held(connection, head.node)
     growth = Growth(frame.first, frame.path)
@@ -338,7 +347,8 @@ def _decide(
             head.node, verdict.value, now_ms, before, verified.octets, frame.first, path
         )
         rows += alarm_rows(connection, alarm)
-    return Decision(lambda _proofs: (rows, verdict))
+    since_ms = now_ms if held is None else held.taken_ms
+    return Decision(lambda _proofs: (rows, (verdict, since_ms)))
 
 
 def _growth(connection: Connection, first: int, size: int) -> tuple[bytes, ...]:
@@ -360,6 +370,15 @@ def _known_part(connection: Connection, held: Head | None) -> int:
         return held.size
     broken = break_after(connection, held.node, held.incarnation)
     return 0 if broken is None else min(held.size, broken.fork)
+
+
+def beyond_reach(connection: Connection, head: Head) -> bool:
+    """Whether a head of ours is of an incarnation that we cannot have had (LG-16).
+
+    A stolen key signed it. To go on after it would take an incarnation that no peer takes (LG-10),
+    or that there is not.
+    """
+    return head.incarnation >= incarnation_of(connection) + MAX_INCARNATION_STEP
 
 
 def leads_to(connection: Connection, head: Head) -> bool:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from node.log.heads import leads_to
+from node.log.heads import beyond_reach, leads_to
 from node.log.reading import incarnation_of, log_size
 from node.log.witness import find_held
 from node.ports import Decision, Unit, Update
@@ -441,6 +441,9 @@ class Recovery:
             head = verify_head(frame.octets, trust, context.here, live=False).head
         except RefusedError as refusal:
             _log.error("not a head of ours", why=str(refusal))
+            return
+        if await context.store.read(lambda connection: beyond_reach(connection, head)):
+            _log.error("somebody else signed a head with our key", incarnation=head.incarnation)
             return
         if self.phase is Phase.CHECKING and not await context.store.read(
             lambda c: leads_to(c, head)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from node.log.heads import LOOK_MS, QUIET_MS
 from node.log.reading import breaks, log_size, newest_head
@@ -33,11 +34,12 @@ from signing.log import (
     write_head,
 )
 from tests.log_kit import grow_log, tree_of, types_of, wait_with
-from tests.sim.federation import HUB, WUHAN, XIANGYANG
+from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG
 from tests.sim.peers import SAMPLE, DrivenNode, Stage, now_ms, play
 from tests.trees import Recursive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from protocol.frames import Frame
@@ -75,6 +77,16 @@ def grown(first: int, size: int, tree: Recursive = TREE, **changes: Any) -> Head
     """A head and the growth it is shown with."""
     path = tuple(tree.proof(first, size)) if first else ()
     return HeadFrame(head_of(size, tree, **changes), VIEW, first, path)
+
+
+def grown_from_nothing() -> HeadFrame:
+    """A head of another history, shown as if to somebody who holds none."""
+    return grown(0, 60, OTHER)
+
+
+def smaller() -> HeadFrame:
+    """An old head."""
+    return grown(0, 5)
 
 
 async def present(node: DrivenNode, *frames: Frame, peer: str = WUHAN) -> list[Frame]:
@@ -508,6 +520,76 @@ def test_a_node_that_went_back_is_told_so_by_its_peers(tmp_path: Path) -> None:
         shown = await wuhan.read(lambda connection: find_shown(connection, HUB))
         assert shown is not None
         assert (shown.size, shown.octets) == (0, later)
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("LG-10", "LG-16")
+@pytest.mark.parametrize(
+    ("incarnation", "recovers"), [(256, True), (257, False), (2**32 - 1, False)]
+)
+def test_a_stolen_head_key_does_not_put_the_node_out_of_service(
+    tmp_path: Path,
+    incarnation: int,
+    recovers: bool,  # noqa: FBT001
+) -> None:
+    """After the last incarnation there is none; after one too late, none that any peer takes."""
+
+    async def scene(stage: Stage) -> None:
+        wuhan, hub = await both(stage)
+        ezhou = stage.node(EZHOU)
+        wuhan.reaches(ezhou)
+        await ezhou.run()
+        await talk(wuhan, times=1)
+        forged = head_of(4000, incarnation=incarnation)
+        honest = wuhan.peers[HUB]
+
+        async def lie(octets: bytes) -> bytes:
+            return await honest(octets) + write_frames([HeldFrame(forged)])
+
+        wuhan.peers[HUB] = lie
+        await present(wuhan, HeldFrame(forged), peer=HUB)
+        assert wuhan.engine.recovery.working is not recovers
+        assert (WUHAN, Verdict.LOST.value) in await alarms_of(wuhan)
+        await asyncio.sleep(600)
+        assert wuhan.engine.recovery.working
+        await talk(wuhan)
+        await asyncio.sleep(QUIET_MS / 1000 + MINUTE_S)
+        held = await hub.read(lambda connection: find_held(connection, WUHAN))
+        ours = await wuhan.read(newest_head)
+        assert held is not None
+        assert ours is not None
+        assert held.head.incarnation == ours.incarnation == (incarnation + 1 if recovers else 1)
+        assert held.head.size >= ours.size - 2, "the last leaves may not have been shown yet"
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.spec("LG-15")
+@pytest.mark.parametrize(
+    "shown", [grown_from_nothing, smaller], ids=["without growth", "always smaller"]
+)
+def test_a_peer_that_never_proves_its_growth_is_told_to_the_operator(
+    tmp_path: Path, shown: Callable[[], HeadFrame]
+) -> None:
+    """Whoever rewrote his history may avoid every proof of it: heads that nobody can compare."""
+
+    async def scene(stage: Stage) -> None:
+        hub = stage.node(HUB)
+        await present(hub, grown(0, 9))
+        for hours, level in ((1, "info"), (25, "error")):
+            await asyncio.sleep(hours * 3600)
+            with structlog.testing.capture_logs() as logs:
+                await present(hub, shown())
+            (line,) = [entry for entry in logs if entry["event"] == "log head"]
+            assert line["log_level"] == level
+        # Whoever proves it after all is in order.
+        await present(hub, grown(9, 40))
+        with structlog.testing.capture_logs() as logs:
+            await present(hub, shown())
+        (line,) = [entry for entry in logs if entry["event"] == "log head"]
+        assert line["log_level"] == "info"
+        assert await alarms_of(hub) == []
 
     play(tmp_path, scene)
 
