@@ -31,9 +31,6 @@ from protocol.envelope import MessageReference, read_envelope
 from protocol.errors import RefusedError, UnavailableError
 from protocol.frames import (
     BusyFrame,
-    HeadFrame,
-    HeldFrame,
-    KeptFrame,
     NotHereFrame,
     ReceiptFrame,
     WaitingFrame,
@@ -68,6 +65,7 @@ if TYPE_CHECKING:
     from tests.vectors.folders import Vector
 
 Told = dict[str, Any]
+_TOLD = (ReceiptFrame, WantedFrame, WaitingFrame, BusyFrame, NotHereFrame)
 _REASONS = {reason.number: reason for reason in Reason}
 
 
@@ -171,9 +169,7 @@ class _Node:
 
     def compare(self, number: int, answer: Sequence[Frame], expected: Sequence[Told]) -> None:
         """Frame by frame, but for those that need not be there."""
-        frames = [
-            frame for frame in answer if not isinstance(frame, HeadFrame | HeldFrame | KeptFrame)
-        ]
+        frames = [frame for frame in answer if isinstance(frame, _TOLD)]
         self._answers[number] = [
             frame.octets for frame in frames if isinstance(frame, ReceiptFrame)
         ]
