@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from protocol.instants import format_instant
 from protocol.reasons import Reason
-from routing.directory_document import Succession
+from routing.directory_document import CircleEntry, RegionEntry, Succession
 from signing.keys import KeyUse
 from tests.unit.routing.provinces import (
     ISSUED_MS,
@@ -103,31 +103,12 @@ def _others() -> Iterator[Case]:
             (["authority", uscc("420100"), "43"], "430100"),
         ],
     )
-    rows: list[tuple[str, dict[str, Any], str, str]] = [
-        ("node", {"nodes": (node("430100"),)}, "A node.", "节点"),
-        ("authority", {"authorities": (authority("430100"),)}, "An authority.", "机关"),
-        ("served-region", {"nodes": (node("420100", serves=("430100",)),)}, "A region.", "辖区"),
-        ("region", {"regions": (*hubei().regions, _region("430100"))}, "A region.", "区划"),
-        (
-            "key",
-            {"keys": (key_entry("x", KeyUse.RECEIPT, "430100", "430100"),)},
-            "A key.",
-            "密钥",
-        ),
-        ("link", {"links": (("430100", "420100"),)}, "A link between others.", "链路"),
-        (
-            "certificate",
-            {"nodes": (node("420100", certificate=node("430100").certificate),)},
-            "A certificate.",
-            "证书",
-        ),
-    ]
-    for name, changes, what, what_zh in rows:
+    for name, changes, what_zh in _foreign():
         yield directory_case(
             f"foreign-{name}",
             issue(hubei(**changes)),
-            f"A directory of 42 lists what lies in 43. {what}",
-            f"42 省目录列出 43 省的{what_zh}。",
+            f"A directory of 42 lists a {name} of 43; everything else about it fits.",
+            f"42 省目录列出 43 省的{what_zh}，其余均相符。",
             FOREIGN,
             clause="DI-2 DI-4",
             reason=Reason.DOCUMENT_INVALID,
@@ -143,8 +124,38 @@ def _others() -> Iterator[Case]:
     )
 
 
-def _region(code: str) -> Any:  # noqa: ANN401 - a member
-    return province("43", [node(code)]).regions[-1]
+def _foreign() -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Documents in which nothing is wrong but the name constraint."""
+    base = hubei()
+    regions = (*base.regions, RegionEntry(code="430100", name="长沙", parent="420000"))
+    (own,) = base.nodes
+    serving = own.model_copy(update={"serves": ("420100", "430100")})
+    foreign = node("430100", operator=uscc("420100", 7), serves=("420100",))
+    with_node: dict[str, Any] = {
+        "nodes": (own, foreign),
+        "authorities": (*base.authorities, authority("420100", 7, node_id="430100")),
+    }
+    key_row = key_entry("x", KeyUse.RECEIPT, "430100", "430100")
+    yield "region", {"regions": regions}, "区划"
+    yield "served-region", {"regions": regions, "nodes": (serving,)}, "辖区"
+    yield "circle", {"regions": regions, "circles": (_circle("430100"),)}, "都市圈成员"
+    yield (
+        "authority",
+        {
+            "regions": regions,
+            "nodes": (serving,),
+            "authorities": (*base.authorities, authority("430100", 1, node_id="420100")),
+        },
+        "机关",
+    )
+    yield "node", with_node, "节点"
+    yield "key", {**with_node, "keys": (*base.keys, key_row)}, "密钥"
+    yield "link", {**with_node, "links": (("430100", "420100"),)}, "链路"
+    yield "certificate", {"nodes": (node("420100", certificate=foreign.certificate),)}, "证书"
+
+
+def _circle(region: str) -> CircleEntry:
+    return CircleEntry(name="圈", regions=(region,))
 
 
 def _succession() -> Iterator[Case]:

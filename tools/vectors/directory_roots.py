@@ -157,7 +157,7 @@ def _first_roots() -> Iterator[Case]:
             reason=reason,
             pins=[pin(octets, prefix, version)] if prefix else (),
         )
-    shared = first.model_copy(update={"freshness": role(1, ROOT_KEYS[:1])})
+    shared = first.model_copy(update={"freshness": role(1, ROOT_KEYS[:1]), "keys": first.keys[:-1]})
     strange: list[tuple[str, Any, str, str]] = [
         ("one-key-two-roles", shared, "One key has two roles.", "一把密钥担任两个角色。"),
         (

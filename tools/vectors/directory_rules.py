@@ -291,7 +291,9 @@ def _forms() -> Iterator[Case]:
         ("space", good.replace(b",", b", ", 1), "White space in the payload.", "载荷含空白。"),
         (
             "order",
-            b"{" + good[1:-1].partition(b",")[2] + b"," + good[1:].partition(b",")[0] + b"}",
+            json.dumps(
+                dict(reversed(tree.items())), ensure_ascii=False, separators=(",", ":")
+            ).encode(),
             "Members that are not in order.",
             "成员未排序。",
         ),

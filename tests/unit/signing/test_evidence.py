@@ -13,6 +13,7 @@ from protocol.errors import RefusedError, UnavailableError
 from protocol.limits import MAX_CLOCK_SKEW_MS
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType, read_receipt
+from routing.directory_roles import TrustAnchor
 from signing.evidence import (
     MAGIC,
     SEAL_DOMAIN,
@@ -61,7 +62,16 @@ from tests.messages import (
     rules,
     verified,
 )
-from tests.unit.routing.provinces import directory_keys, files_of, named, province, sign
+from tests.unit.routing.provinces import (
+    directory_keys,
+    files_of,
+    named,
+    pin,
+    province,
+    root_payload,
+    sign,
+    sign_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -322,6 +332,9 @@ def test_2_a_description_that_is_none(octets: bytes) -> None:
 @pytest.mark.spec("EV-3", "EV-13")
 def test_3_a_foreign_anchor() -> None:
     assert failing_step(FILE, FOREIGN) == "directories"
+    # One that speaks of the province, and pins another root than the file brings along.
+    other = TrustAnchor(anchors=(pin(sign_root(root_payload("42", name="另一内容"))),))
+    assert failing_step(FILE, other) == "directories"
 
 
 @pytest.mark.spec("EV-3")
