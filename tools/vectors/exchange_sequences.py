@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.bodies import CaseReceived, CaseVoid
 from protocol.envelope import CaseReference
+from protocol.frames import EnvelopeFrame
 from protocol.identifiers import case_id_of
 from protocol.reasons import Reason
 from signing.keys import KeyUse
@@ -16,12 +17,22 @@ from tests.sim.craft import PING, Message, Signed
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG
 from tests.sim.peers import submission
 from tools.vectors.exchange_federation import CLOSED
-from tools.vectors.exchange_story import Story, not_here, receipt, row, signed, waiting
+from tools.vectors.exchange_story import (
+    Story,
+    busy,
+    not_here,
+    receipt,
+    row,
+    signed,
+    waiting,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from protocol.bodies import Body
+    from protocol.frames import Frame
     from tools.vectors.cases import Case, Json
 
 ORDER: Final = "What one party says in a case has an order, and both ends must see the same one."
@@ -33,6 +44,7 @@ CASE: Final = case_id_of(OPENING.reference.authority, OPENING.reference.message_
 def cases() -> Iterator[Case]:
     """Every case of the file."""
     yield from _numbers()
+    yield from _questions_in_order()
     yield from _used()
     yield from _openers()
     yield from _bodies()
@@ -114,6 +126,79 @@ def _numbers() -> Iterator[Case]:
             "RT-1 RT-3",
             *_held(first),
             reason=Reason.NOT_FOR_US,
+        )
+    )
+
+
+def _questions_in_order() -> Iterator[Case]:
+    """Two questions of EX-32 could be asked about a message: the first gives the answer."""
+    why = "Two nodes that ask in another order give two answers to one message."
+    first, third = opened(), void(3, 3)
+
+    def bare(message: Signed) -> list[Frame]:
+        return [EnvelopeFrame(message.path, message.octets)]
+
+    yield (
+        Story(EZHOU)
+        .post(WUHAN, first.frames(), _got(first))
+        .post(WUHAN, bare(first), receipt("received", EZHOU, first, same=1))
+        .case(
+            "on-record-before-parts",
+            "The bare envelope of a message on record: its receipt, and nothing is wanted.",
+            "已记录报文的空信封：答以其回执，不再索取部件。",
+            why,
+            "EX-30 EX-32 EX-44",
+            *_held(first),
+        )
+    )
+    yield (
+        Story(EZHOU)
+        .post(WUHAN, first.frames(), _got(first))
+        .post(WUHAN, bare(third), wanted(third, "body"))
+        .post(WUHAN, third.frames(), waiting(third, 2))
+        .case(
+            "parts-before-the-number",
+            "A message without its body, and too early: first its body is wanted.",
+            "报文缺正文且来得过早：先索取正文。",
+            why,
+            "EX-32",
+            *_held(first),
+        )
+    )
+    bad = signed(
+        dataclasses.replace(
+            OPENING,
+            number=3,
+            case=CaseReference(CASE, 3),
+            to_authority=CLOSED,
+            body=PING,
+            kind="case.submit",
+        )
+    )
+    yield (
+        Story(EZHOU)
+        .post(WUHAN, first.frames(), _got(first))
+        .post(WUHAN, bad.frames(), waiting(bad, 2))
+        .case(
+            "number-before-the-body",
+            "A message that is too early and whose body is of another kind: it waits.",
+            "报文来得过早且正文种类不符：先等候。",
+            why,
+            "EX-32",
+            *_held(first),
+        )
+    )
+    short = signed(dataclasses.replace(OPENING, case=CaseReference(CASE, 2), lifetime_ms=60_000))
+    yield (
+        Story(EZHOU)
+        .post(WUHAN, bare(short), busy(short, Reason.CLOCK_SKEW), after_s=61)
+        .case(
+            "expiry-before-parts",
+            "An expired message without its body, with a number that is too large: not now.",
+            "已失效、缺正文且序号过大的报文：暂缓。",
+            why,
+            "EX-32 EX-37",
+            reason=Reason.CLOCK_SKEW,
         )
     )
 
