@@ -16,6 +16,7 @@ from tests.sim.agents import SALT
 from tests.sim.craft import PING, Message, Signed
 from tests.sim.federation import EZHOU, HUB, WUHAN, XIANGYANG
 from tests.sim.peers import submission
+from tests.unit.routing.provinces import uscc
 from tools.vectors.exchange_federation import CLOSED
 from tools.vectors.exchange_story import (
     Story,
@@ -323,6 +324,22 @@ def _openers() -> Iterator[Case]:
 
 
 def _bodies() -> Iterator[Case]:
+    astray = signed(
+        dataclasses.replace(OPENING, case=CaseReference(CASE, 1), to_authority=uscc(XIANGYANG))
+    )
+    yield (
+        Story(EZHOU)
+        .post(WUHAN, astray.frames(), _refused(astray, Reason.AUTHORITY_NOT_HERE))
+        .case(
+            "authority-not-here-for-a-case",
+            "A submission to an authority that the node in To does not serve.",
+            "向不在接收节点的机关提交申请。",
+            "Nobody would ever find it there.",
+            "RT-5 EX-33",
+            row("in", astray, "refused", Reason.AUTHORITY_NOT_HERE),
+            reason=Reason.AUTHORITY_NOT_HERE,
+        )
+    )
     bent = signed(
         Message(
             WUHAN,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,33 @@ async def test_older_tls_is_refused(
     old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
     async with listening(Engine().exchange, xiangyang, pins) as listener:
         assert "UNSUPPORTED_PROTOCOL" in await turned_away(old, listener.port)
+
+
+@pytest.mark.spec("HT-4")
+@in_loop
+async def test_nobody_comes_in_again_by_the_session_he_had(
+    wuhan: TlsIdentity, xiangyang: TlsIdentity, pins: dict[str, bytes]
+) -> None:
+    context = client_context(wuhan, xiangyang.certificate)
+
+    def dial(
+        port: int, session: ssl.SSLSession | None = None
+    ) -> tuple[ssl.SSLSession | None, bool | None]:
+        """A connection over which a request was answered: tickets come before the answer."""
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, session=session) as caller,
+        ):
+            caller.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert caller.recv(4096).startswith(b"HTTP/1.1 404")
+            return caller.session, caller.session_reused
+
+    async with listening(Engine().exchange, xiangyang, pins) as listener:
+        session, _ = await asyncio.to_thread(dial, listener.port)
+        assert session is not None
+        assert not session.has_ticket
+        _, reused = await asyncio.to_thread(dial, listener.port, session)
+    assert not reused
 
 
 @pytest.mark.spec("HT-3")

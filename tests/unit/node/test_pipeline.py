@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 
 from node.store import schema
 from node.store.queries import Role, find_message, queue_lengths
+from protocol.bodies import CaseVoid
 from protocol.envelope import CaseReference
 from protocol.frames import (
     AskFrame,
@@ -22,7 +24,7 @@ from protocol.frames import (
     WantedFrame,
     write_frames,
 )
-from protocol.identifiers import make_uuid7
+from protocol.identifiers import case_id_of, make_uuid7
 from protocol.limits import (
     MAX_CLOCK_SKEW_MS,
     MAX_ENVELOPE_OCTETS,
@@ -34,10 +36,13 @@ from protocol.receipt import ReceiptType
 from signing.keys import KeyUse
 from signing.receipts import concerns, verify_receipt
 from signing.suites import Suite, digest
+from tests.samples import CLERK
+from tests.sim.agents import SALT
 from tests.sim.craft import Message, Signed, only, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, HUNAN, RULES, WUHAN, XIANGYANG, YUEYANG, make_sample
 from tests.sim.keyring import Keyring
 from tests.sim.loop import START_MS, run_virtual
+from tests.sim.peers import submission
 from tests.sim.weather import Network
 from tests.sim.world import SimNode
 from tests.unit.routing.provinces import uscc
@@ -411,9 +416,16 @@ def test_a_hub_looks_at_no_body(at: Any) -> None:
 
 
 @pytest.mark.spec("RT-5")
-def test_an_authority_that_is_not_here_is_refused_by_name(at: Any) -> None:
+@pytest.mark.parametrize("kind", ["ping", "case.submit", "case.void"])
+def test_an_authority_that_is_not_here_is_refused_by_name(at: Any, kind: str) -> None:
+    bodies = {"case.submit": submission(EZHOU), "case.void": CaseVoid(SALT, CLERK, "空号")}
+
     async def scene(node: SimNode) -> None:
         message = ping(to_authority=uscc(XIANGYANG))
+        if kind in bodies:
+            case = CaseReference(case_id_of(*astuple(message.reference)), 1)
+            said: dict[str, Any] = {"body": bodies[kind], "case": case, "key_use": KeyUse.ENVELOPE}
+            message = ping(to_authority=uscc(XIANGYANG), **said)
         receipt = receipt_in(await present(node, WUHAN, message.post()))
         assert receipt.reason is Reason.AUTHORITY_NOT_HERE
         assert uscc(XIANGYANG) in receipt.detail

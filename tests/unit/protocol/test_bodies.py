@@ -281,6 +281,11 @@ def test_a_refusal_never_quotes_a_value() -> None:
         edited(SUBMIT, "<salt>", f"<salt>{number}"),
     ):
         assert number not in str(refusal(partial(decode_body, octets, SCHEMAS)))
+    # What the schema lets through and only a reader can tell, in value and in check digit.
+    for said, value in (("<birthDate>1948-03-17", "1948-02-30"), (f"<number>{number}", "42060")):
+        tag = said.partition(">")[0] + ">"
+        octets = edited(SUBMIT, said, tag + value)
+        assert value not in str(refusal(partial(decode_body, octets, SCHEMAS)))
 
 
 def test_a_reader_without_the_schema_is_our_bug() -> None:

@@ -51,16 +51,20 @@ def test_the_signature_covers_type_and_payload_with_their_lengths() -> None:
 
 
 @pytest.mark.spec("SD-1")
-def test_the_file_is_plain_dsse_json() -> None:
-    octets = sign_document(TYPE, PAYLOAD, [ONE])
+@pytest.mark.parametrize("signers", [[ONE], [ONE, TWO], [TWO, ONE], [ONE, ONE]])
+def test_the_file_is_plain_dsse_json(signers: list[PrivateKey]) -> None:
+    """Signatures in the order of their key ids, whoever signed first, each key once."""
+    octets = sign_document(TYPE, PAYLOAD, signers)
+    keys = sorted({key.public.key_id: key for key in signers}.items())
     expected = {
         "payloadType": TYPE,
         "payload": base64.b64encode(PAYLOAD).decode(),
         "signatures": [
             {
-                "keyid": ONE.public.key_id,
-                "sig": base64.b64encode(ONE.sign(signed_octets(TYPE, PAYLOAD))).decode(),
+                "keyid": key_id,
+                "sig": base64.b64encode(key.sign(signed_octets(TYPE, PAYLOAD))).decode(),
             }
+            for key_id, key in keys
         ],
     }
     assert json.loads(octets) == expected
