@@ -47,6 +47,7 @@ STAMPS_FILE: Final = "stamps.pem"
 
 _PROOF: Final = 8
 _DENIED: Final = bytes.fromhex("30053003020102")  # PKIStatus 2: rejection
+_GRANTED: Final = bytes.fromhex("3003020100")
 
 
 def cases() -> Iterator[Case]:
@@ -321,6 +322,15 @@ def _stamps() -> Iterator[Case]:
             "By an authority the verifier does not know.",
             "核验者不信任的时间戳机构。",
         ),
+        (
+            "granted-with-changes",
+            stamp.replace(_GRANTED, _GRANTED[:-1] + b"\1", 1),
+            roots,
+            invalid,
+            "TS-2",
+            "Its status is another one than granted; nobody has signed the status.",
+            "状态不是 granted；状态未经任何人签名。",
+        ),
         ("denied", _DENIED, roots, invalid, "TS-2", "The authority refused.", "机构拒绝签发。"),
         ("junk", b"\x30\x00", roots, invalid, "TS-2", "No time stamp at all.", "不是时间戳。"),
     ]
@@ -394,10 +404,10 @@ def _witness(roots: bytes) -> Iterator[Case]:
     yield _case(
         "stamped-at-revocation",
         file(stamped_ms),
-        told.format("at the very instant of the stamp"),
-        "发送密钥恰在时间戳时刻吊销。",
+        told.format("at the very instant of the stamp, its accuracy added"),
+        "发送密钥恰在时间戳时刻（计入精度）吊销。",
         why,
-        "EV-14 EV-23",
+        "EV-14 EV-23 TS-2",
         reason=Reason.KEY_REVOKED,
         step="envelopes",
         roots=roots,
@@ -408,7 +418,7 @@ def _witness(roots: bytes) -> Iterator[Case]:
         told.format("after the stamp, and the verifier has no certificates"),
         "发送密钥在时间戳之后吊销，但核验者没有机构证书。",
         why,
-        "EV-14 EV-22",
+        "EV-14 EV-22 TS-3",
         reason=Reason.KEY_REVOKED,
         step="envelopes",
     )

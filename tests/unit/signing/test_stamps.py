@@ -81,6 +81,16 @@ def test_openssl_agrees(tsa: Tsa, stamp: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("TS-2")
+@pytest.mark.parametrize("status", [1, 2, 5])
+def test_only_what_was_granted_counts(tsa: Tsa, stamp: bytes, status: int) -> None:
+    """The status stands outside of what the authority signs."""
+    granted = bytes.fromhex("3003020100")
+    assert stamp.count(granted) == 1
+    other = stamp.replace(granted, granted[:-1] + bytes([status]))
+    assert refusal(other, HEAD, tsa).startswith(f"not granted: status {status}")
+
+
+@pytest.mark.spec("TS-2")
 def test_a_stamp_of_another_head_or_another_authority_dates_nothing(
     tsa: Tsa, stamp: bytes, tmp_path: Path
 ) -> None:
