@@ -69,7 +69,7 @@ DIGEST_OCTETS: Final = 32
 
 _LEAF: Final = struct.Struct(">BQ32s")
 _BIRTH: Final = struct.Struct(">6sBIQ")
-_BREAK: Final = struct.Struct(">6sIIQQ32sQB")
+_BREAK: Final = struct.Struct(">6sIIQQ32sQH")
 _MAGIC: Final = b"TBH1"
 _HEAD: Final = struct.Struct(">4sBB6sIQQ32s32s32s")
 _PROOF_SINGLE: Final = b"\x00"

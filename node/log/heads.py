@@ -29,7 +29,7 @@ from node.log.growth import LOG_LOCK
 from node.log.reading import (
     HeadRow,
     LogReader,
-    break_after,
+    breaks_after,
     find_birth,
     incarnation_of,
     newest_head,
@@ -368,8 +368,8 @@ def _known_part(connection: Connection, held: Head | None) -> int:
     reader = LogReader(connection, birth.digest)
     if held.size <= reader.size and reader.root(held.size) == held.root:
         return held.size
-    broken = break_after(connection, held.node, held.incarnation)
-    return 0 if broken is None else min(held.size, broken.fork)
+    forks = [row.fork for row in breaks_after(connection, held.node, held.incarnation)]
+    return min(held.size, *forks) if forks else 0
 
 
 def beyond_reach(connection: Connection, head: Head) -> bool:
@@ -382,12 +382,11 @@ def beyond_reach(connection: Connection, head: Head) -> bool:
 
 
 def leads_to(connection: Connection, head: Head) -> bool:
-    """Whether our log has grown from this head, or through a break we declared that covers it."""
+    """Whether our log has grown from this head, or we declared a break that covers it (RV-11)."""
     birth = find_birth(connection)
     if birth is None or head.incarnation > birth.incarnation:
         return False
-    if head.incarnation < birth.incarnation:
-        broken = break_after(connection, head.node, head.incarnation)
-        return broken is None or head.size <= max(broken.size, broken.fork)
     reader = LogReader(connection, birth.digest)
-    return head.size <= reader.size and reader.root(head.size) == head.root
+    if head.size <= reader.size and reader.root(head.size) == head.root:
+        return True
+    return any(row.covers(head) for row in breaks_after(connection, head.node, head.incarnation))

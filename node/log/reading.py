@@ -71,6 +71,13 @@ class BreakRow:
     size: int
     held: bytes
 
+    def covers(self, head: Head) -> bool:
+        """Whether it was declared that the log does not lead to this head any more."""
+        if not self.held:
+            return False
+        known = read_head(self.held).head
+        return known.incarnation == head.incarnation and head.size <= known.size
+
     @property
     def lost(self) -> int:
         """Leaves of which somebody knew and that are gone."""
@@ -112,11 +119,10 @@ def all_births(connection: Connection) -> list[Birth]:
 
 
 _break = schema.log_break
-_BREAK: Final = Query(
+_AFTER: Final = Query(
     select(*columns(_break, BreakRow))
     .where(_break.c.node == bindparam("node"), _break.c.incarnation > bindparam("after"))
-    .order_by(_break.c.incarnation)
-    .limit(1),
+    .order_by(_break.c.incarnation),
     BreakRow,
 )
 _BREAKS: Final = Query(
@@ -124,9 +130,9 @@ _BREAKS: Final = Query(
 )
 
 
-def break_after(connection: Connection, node: str, incarnation: int) -> BreakRow | None:
-    """The first time it did after this incarnation."""
-    return _BREAK.first(connection, node=node, after=incarnation)
+def breaks_after(connection: Connection, node: str, incarnation: int) -> list[BreakRow]:
+    """Each time it did after this incarnation, the first one first."""
+    return _AFTER.all(connection, node=node, after=incarnation)
 
 
 def breaks(connection: Connection) -> list[BreakRow]:

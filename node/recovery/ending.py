@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from node.context import NodeContext
     from node.ports import Row
+    from node.recovery.marker import LogMark
 
 _NO_ROOT = bytes(32)
 _FIRST_WAITING = Query(select(func.min(schema.log_wait.c.id)), lambda number: number)
@@ -47,21 +48,23 @@ class Ended:
     lost: int
 
 
-def end_unit(context: NodeContext, without: Sequence[str]) -> Unit[Ended]:
+def end_unit(context: NodeContext, beside: LogMark | None, without: Sequence[str]) -> Unit[Ended]:
     """The unit of work that ends a recovery.
 
     Args:
         context: The node.
+        beside: The mark beside the store, which may know of later incarnations.
         without: Peers that were not heard.
     """
+    known = 0 if beside is None else beside.incarnation
     return Unit(
-        lambda connection: _decide(context, connection, tuple(without)),
+        lambda connection: _decide(context, connection, known, tuple(sorted(without))),
         frozenset({LOG_LOCK, RECOVERY_LOCK}),
     )
 
 
 def _decide(
-    context: NodeContext, connection: Connection, without: tuple[str, ...]
+    context: NodeContext, connection: Connection, later: int, without: tuple[str, ...]
 ) -> Decision[Ended]:
     here, now_ms = context.here, context.clock.now_ms()
     known, birth = find_recovery(connection), find_birth(connection)
@@ -73,7 +76,7 @@ def _decide(
         octets = b"" if newest is None else newest.octets
     head = read_head(octets).head if octets else None
     size, root = (0, _NO_ROOT) if head is None else (head.size, head.root)
-    last = before if head is None else max(before, head.incarnation)
+    last = max(before, later, 0 if head is None else head.incarnation)
     said = Break(here, last, last + 1, fork, size, root, now_ms, without)
     tree = LogDigest.of(context.receipt_key().suite) if birth is None else birth.digest
     values = {

@@ -18,7 +18,6 @@ recovery goes on and how far each peer is, is in the store; what is under way is
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -28,22 +27,20 @@ import structlog
 from node.log.heads import beyond_reach, leads_to
 from node.log.reading import incarnation_of, log_size
 from node.log.witness import find_held
-from node.ports import Decision, Unit, Update
+from node.ports import Decision, Unit
+from node.recovery.asking import Asking
 from node.recovery.ending import end_unit
 from node.recovery.marker import LogMark
 from node.recovery.recall import NOTHING_MS, answer_recall
 from node.recovery.replay import replay_unit
-from node.recovery.restore import Restorer
 from node.recovery.state import (
     RECOVERY_LOCK,
-    RecallRow,
     begun,
     cases_to_replay,
     find_recovery,
-    recall_row,
+    noted_unit,
     recall_rows,
 )
-from node.store import schema
 from protocol.errors import RefusedError, TongbanError, UnavailableError
 from protocol.frames import (
     BusyFrame,
@@ -57,7 +54,7 @@ from protocol.frames import (
 )
 from protocol.limits import BACKUP_HORIZON_MS
 from protocol.reasons import Reason
-from signing.log import read_head, verify_head
+from signing.log import verify_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -66,8 +63,9 @@ if TYPE_CHECKING:
 
     from node.context import NodeContext
     from node.log.heads import HeadExchange
-    from node.ports import Row
+    from node.recovery.asking import RecalledPeer
     from node.recovery.marker import Marker
+    from node.recovery.state import RecallRow
     from protocol.frames import Frame
     from signing.log import Head
 
@@ -75,11 +73,7 @@ CHECK_MS: Final = 10_000
 """How long a node that starts waits for the first peer to say what it holds."""
 MORE_MS: Final = 1_000
 """How long it then waits for the others."""
-LEASE_MS: Final = 15_000
-LONGEST_LEASE_MS: Final = 10 * 60_000
-"""When a recall that was not answered is repeated: longer and longer, for slow gates."""
 BUSY_MS: Final = 5_000
-_PAUSE_MS: Final = 2_000
 _log = structlog.get_logger()
 
 
@@ -89,37 +83,6 @@ class Phase(StrEnum):
     CHECKING = "checking"
     RECOVERING = "recovering"
     WORKING = "working"
-
-
-@dataclass(slots=True)
-class _Turn:
-    """How far it is with one peer.
-
-    Attributes:
-        row: As the store has it.
-        cursor: Where the next page begins; ahead of the store's in the middle of a message.
-        due_ms: When to ask.
-        asked: How often, since the last answer.
-        trouble: Why its last page was not taken.
-    """
-
-    row: RecallRow
-    cursor: bytes = b""
-    due_ms: int = 0
-    asked: int = 0
-    trouble: str | None = None
-    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(frozen=True, slots=True)
-class RecalledPeer:
-    """How far it is with one peer, for operators."""
-
-    node: str
-    messages: int
-    done: bool
-    excused: bool
-    trouble: str | None
 
 
 class Recovery:
@@ -155,10 +118,8 @@ class Recovery:
         self._wake = wake
         self._sweep = sweep
         self._resume = resume
-        self._restorer = Restorer(context)
-        self._turns: dict[str, _Turn] = {}
-        self._since_ms = NOTHING_MS
-        self._mark = LogMark(1, 0)
+        self._asking = Asking(context)
+        self._answering = asyncio.Lock()
         self._until_ms = 0
         self._changed = asyncio.Event()
         self._entered = False
@@ -188,18 +149,7 @@ class Recovery:
 
     def status(self) -> list[RecalledPeer]:
         """How far it is with each peer; nobody if the node works."""
-        if self.phase is not Phase.RECOVERING:
-            return []
-        return [
-            RecalledPeer(
-                peer,
-                self._turn(peer).row.messages,
-                bool(self._turn(peer).row.done),
-                bool(self._turn(peer).row.excused),
-                self._turn(peer).trouble,
-            )
-            for peer in self._peers()
-        ]
+        return self._asking.status() if self.phase is Phase.RECOVERING else []
 
     # beginning
 
@@ -213,7 +163,7 @@ class Recovery:
         Raises:
             UnavailableError: STORE_UNAVAILABLE.
         """
-        self._mark, known, rows = await self._context.store.read(
+        mark, known, rows = await self._context.store.read(
             lambda c: (
                 LogMark(incarnation_of(c), log_size(c)),
                 find_recovery(c),
@@ -223,15 +173,14 @@ class Recovery:
         beside = await self._marker.read()
         if known is not None:
             _log.warning("recovery goes on", since_ms=known.since_ms, why=known.why)
-            self._enter(known.since_ms, known.why, rows)
+            self._enter(mark, known.since_ms, known.why, rows)
         elif forced:
             await self._begin("by the operator's word")
-        elif beside is not None and beside > self._mark:
+        elif beside is not None and beside > mark:
             lost = f"its log had {beside.size} leaves in incarnation {beside.incarnation}"
-            await self._begin(
-                f"{lost}, the store has {self._mark.size} in {self._mark.incarnation}"
-            )
-        elif check_ms and self._peers():
+            await self._begin(f"{lost}, the store has {mark.size} in {mark.incarnation}")
+        elif check_ms and self._asking.peers():
+            self._asking.begin(mark, NOTHING_MS)
             self.phase = Phase.CHECKING
             self._until_ms = self._context.clock.now_ms() + check_ms
         if self.working:
@@ -248,12 +197,12 @@ class Recovery:
     async def _begin(self, why: str) -> None:
         self.phase, self.why, self._entered = Phase.RECOVERING, why, False
         unit = Unit(partial(self._decide_begin, why=why), frozenset({RECOVERY_LOCK}))
-        self._mark, since_ms = await self._context.store.run(unit)
+        mark, since_ms = await self._context.store.run(unit)
         _log.error("store is behind: recovering", why=why, since_ms=since_ms)
         age_ms = self._context.clock.now_ms() - since_ms
         if age_ms > BACKUP_HORIZON_MS:
             _log.error("older than what peers have to keep", days=age_ms // (24 * 3600 * 1000))
-        self._enter(since_ms, why, ())
+        self._enter(mark, since_ms, why)
 
     def _decide_begin(self, connection: Connection, why: str) -> Decision[tuple[LogMark, int]]:
         here, now_ms = self._context.here, self._context.clock.now_ms()
@@ -261,16 +210,18 @@ class Recovery:
         known = begun(connection, here, now_ms, why)
         return Decision(lambda _proofs: ([known.row], (mark, known.since_ms)))
 
-    def _enter(self, since_ms: int, why: str, rows: Iterable[RecallRow]) -> None:
-        self.phase, self.why, self._since_ms = Phase.RECOVERING, why, since_ms
-        self._turns = {row.node: _Turn(row, row.cursor) for row in rows}
+    def _enter(
+        self, mark: LogMark, since_ms: int, why: str, rows: Iterable[RecallRow] = ()
+    ) -> None:
+        self.phase, self.why = Phase.RECOVERING, why
+        self._asking.begin(mark, since_ms, rows)
         self._entered = True
         self._decided.set()
         self._stir()
 
     def _stir(self) -> None:
         self._changed.set()
-        for peer in self._peers():
+        for peer in self._asking.peers():
             self._wake(peer)
 
     # what runs
@@ -305,13 +256,12 @@ class Recovery:
         match self.phase:
             case Phase.CHECKING:
                 now_ms = self._context.clock.now_ms()
-                waits = any(self._turn(peer).row.open for peer in self._peers())
-                if not waits or now_ms >= self._until_ms:
+                if not self._asking.waits() or now_ms >= self._until_ms:
                     await self._open()
             case Phase.RECOVERING if not self._entered:
                 await self._begin(self.why or "")
             case Phase.RECOVERING:
-                if not any(self._turn(peer).row.open for peer in self._peers()):
+                if not self._asking.waits():
                     await self._finish()
             case Phase.WORKING:
                 pass
@@ -322,9 +272,7 @@ class Recovery:
             await self._work()
 
     async def _work(self) -> None:
-        self.phase, self.why, self._since_ms = Phase.WORKING, None, NOTHING_MS
-        self._entered = False
-        self._turns.clear()
+        self.phase, self.why, self._entered = Phase.WORKING, None, False
         self._decided.set()
         self._changed.set()
         await self._resume()
@@ -335,48 +283,28 @@ class Recovery:
         while cases := await store.read(cases_to_replay):
             for case_id in cases:
                 await store.run(replay_unit(self._context, case_id))
-        without = [peer for peer in self._peers() if self._turn(peer).row.excused]
-        ended = await store.run(end_unit(self._context, without))
+        without = self._asking.left_out()
+        ended = await store.run(end_unit(self._context, await self._marker.read(), without))
         _log.warning("recovered", incarnation=ended.incarnation, lost=ended.lost, without=without)
         await self._sweep()
-        self._heads.declare(self._peers())
+        self._heads.declare(self._asking.peers())
         await self._work()
 
     # what goes along to a peer
 
-    def _peers(self) -> list[str]:
-        directory, here = self._context.federation.directory, self._context.here
-        return [
-            node.id
-            for node in directory.nodes.values()
-            if node.id != here and directory.linked(here, node.id)
-        ]
-
-    def _turn(self, peer: str) -> _Turn:
-        return self._turns.setdefault(peer, _Turn(RecallRow(peer)))
-
     def due_ms(self, peer: str) -> int | None:
         """When this peer has to be asked; None if it has not."""
         asks = self.phase is Phase.CHECKING or self._entered
-        if self.working or not asks or peer not in self._peers():
-            return None
-        return self._turn(peer).due_ms if self._turn(peer).row.open else None
+        return None if self.working or not asks else self._asking.due_ms(peer)
 
     def frames(self, peer: str) -> list[Frame]:
         """What to ask this peer now."""
-        due_ms, now_ms = self.due_ms(peer), self._context.clock.now_ms()
-        if due_ms is None or due_ms > now_ms:
-            return []
-        turn = self._turn(peer)
-        turn.due_ms = now_ms + min(LONGEST_LEASE_MS, LEASE_MS << min(turn.asked, 8))
-        turn.asked += 1
-        mark = self._mark
-        return [RecallFrame(mark.incarnation, mark.size, self._since_ms, turn.cursor)]
+        return [] if self.due_ms(peer) is None else self._asking.frames(peer)
 
     def failed(self, peer: str) -> None:
         """What was asked did not reach it."""
-        if peer in self._turns:
-            self._turns[peer].due_ms = 0
+        if not self.working:
+            self._asking.failed(peer)
 
     # what peers say
 
@@ -405,7 +333,9 @@ class Recovery:
             if recall.since_ms < NOTHING_MS and not recall.cursor:
                 lost = 0 if held is None else max(0, held.head.size - recall.size)
                 _log.warning("peer recalls what it lost", peer=peer, leaves_lost=lost)
-            page = await answer_recall(self._context, peer, recall)
+            # A page is a walk over many rows: whoever asks much is not to slow down the rest.
+            async with self._answering:
+                page = await answer_recall(self._context, peer, recall)
         except TongbanError as error:
             _log.warning("recall not answered", peer=peer, why=str(error))
             return [BusyFrame(None, Reason.STORE_UNAVAILABLE, BUSY_MS)]
@@ -413,19 +343,18 @@ class Recovery:
 
     async def hear(self, peer: str, frames: Sequence[Frame]) -> None:
         """What a peer says to a recall of ours; anything else is passed over."""
-        if self.working or peer not in self._peers():
+        if self.working or peer not in self._asking.peers():
             return
-        turn = self._turn(peer)
-        async with turn.alone:
-            try:
-                for frame in frames:
-                    if isinstance(frame, HeldFrame):
-                        await self._note(frame)
-                await self._take_page(turn, peer, frames)
-            except TongbanError as error:
-                _log.warning("page not taken", peer=peer, why=str(error))
-                turn.trouble, turn.cursor = str(error)[:200], turn.row.cursor
-                turn.due_ms = self._context.clock.now_ms() + BUSY_MS
+        try:
+            for frame in frames:
+                if isinstance(frame, HeldFrame):
+                    await self._note(frame)
+            taken = await self._asking.take(peer, frames)
+        except TongbanError as error:
+            _log.warning("answer to a recall not taken", peer=peer, why=str(error))
+        else:
+            if taken and self.phase is Phase.CHECKING:
+                self._until_ms = min(self._until_ms, self._context.clock.now_ms() + MORE_MS)
         self._changed.set()
         self._wake(peer)
 
@@ -445,54 +374,12 @@ class Recovery:
         if await context.store.read(lambda connection: beyond_reach(connection, head)):
             _log.error("somebody else signed a head with our key", incarnation=head.incarnation)
             return
-        if self.phase is Phase.CHECKING and not await context.store.read(
-            lambda c: leads_to(c, head)
-        ):
+        if await context.store.read(lambda connection: leads_to(connection, head)):
+            return
+        if self.phase is Phase.CHECKING:
             await self.lost(head)
         if self.phase is Phase.RECOVERING:
-            unit = Unit(partial(_decide_note, head=head, octets=frame.octets))
-            await context.store.run(replace(unit, keys=frozenset({RECOVERY_LOCK})))
-
-    async def _take_page(self, turn: _Turn, peer: str, frames: Sequence[Frame]) -> None:
-        asked = self._since_ms, turn.cursor
-        page = next((frame for frame in frames if isinstance(frame, PageFrame)), None)
-        if page is None or (page.since_ms, page.cursor) != asked or not turn.row.open:
-            return
-        recalled = [frame for frame in frames if isinstance(frame, RecalledFrame)]
-        if self.phase is Phase.CHECKING:
-            turn.row = replace(turn.row, done=1)
-            self._until_ms = min(self._until_ms, self._context.clock.now_ms() + MORE_MS)
-            return
-        fresh = 0
-        for frame in recalled:
-            fresh += await self._restorer.take(peer, frame)
-        row = replace(turn.row, messages=turn.row.messages + fresh, done=int(not page.following))
-        if not recalled or recalled[-1].last:
-            # In the middle of a message its parts are not anybody's yet: it would begin again.
-            row = replace(row, cursor=page.following)
-            await self._context.store.run(Unit(partial(_decide_turn, row=row)))
-        turn.row, turn.cursor = row, page.following
-        turn.due_ms, turn.asked, turn.trouble = 0, 0, None
+            await context.store.run(noted_unit(head, frame.octets))
 
 
 _KNOWN: Final = (HeadFrame, HeldFrame, RecallFrame, RecalledFrame, PageFrame, BusyFrame)
-
-
-def _decide_note(connection: Connection, head: Head, octets: bytes) -> Decision[None]:
-    known = find_recovery(connection)
-    rows: list[Row] = []
-    if known is not None:
-        before = LogMark(0, 0) if known.head is None else _mark_of(read_head(known.head).head)
-        if _mark_of(head) > before:
-            rows.append(Update(schema.recovery, {"node": known.node}, {"head": octets}))
-    return Decision(lambda _proofs: (rows, None))
-
-
-def _decide_turn(connection: Connection, row: RecallRow) -> Decision[None]:
-    before = recall_row(connection, row.node)
-    kept = replace(row, excused=before.excused)
-    return Decision(lambda _proofs: ([kept.row], None))
-
-
-def _mark_of(head: Head) -> LogMark:
-    return LogMark(head.incarnation, head.size)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from node.log.reading import newest_head
-from node.ports import Delete, Upsert
+from node.ports import Decision, Delete, Unit, Update, Upsert
 from node.store import schema
 from node.store.query import Query, columns, given
+from signing.log import read_head
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.ports import Row
+    from signing.log import Head
 
 RECOVERY_LOCK: Final = "recovery"
 """The key under which units that begin, move on or end a recovery exclude each other."""
@@ -103,6 +105,23 @@ def begun(connection: Connection, here: str, now_ms: int, why: str) -> RecoveryR
     newest = newest_head(connection)
     since_ms = 0 if newest is None else max(0, newest.instant_ms - MARGIN_MS)
     return RecoveryRow(here, now_ms, since_ms, why, None)
+
+
+def noted_unit(head: Head, octets: bytes) -> Unit[None]:
+    """The unit of work that notes a head of ours that is not in our log: the newest one counts."""
+
+    def decide(connection: Connection) -> Decision[None]:
+        known = find_recovery(connection)
+        rows: list[Row] = []
+        if known is not None and (known.head is None or _later(head, read_head(known.head).head)):
+            rows.append(Update(schema.recovery, {"node": known.node}, {"head": octets}))
+        return Decision(lambda _proofs: (rows, None))
+
+    return Unit(decide, frozenset({RECOVERY_LOCK}))
+
+
+def _later(head: Head, other: Head) -> bool:
+    return (head.incarnation, head.size) > (other.incarnation, other.size)
 
 
 def cases_to_replay(connection: Connection) -> list[str]:
