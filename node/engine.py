@@ -88,7 +88,9 @@ class Engine:
             self._heads,
             self.recovery,
         )
-        self._pipeline = Pipeline(context, self._links.questions, self._hear, self._links.wake)
+        self._pipeline = Pipeline(
+            context, self._links.questions, self._hear, self._links.wake, self.recovery.replay
+        )
         self.uploads = Uploads(context)
         self._sweeper = Sweeper(context, self._pipeline.intake, self.uploads)
         self.log = Sequencer(context, self._heads.news, marker, may=lambda: self.recovery.working)

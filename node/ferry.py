@@ -8,6 +8,8 @@ The rules, in one place (what happens to the errands themselves: `node.errands`)
   is: a node killed in between takes it again, and dedupe gives the same answers.
 * What was handed over is leased for twice the round trip, longer and longer for a peer that stays
   silent: so nothing is sent again only because the gate is slow (FF-8).
+* A file in which a peer recalls what it lost is a border: what it wrote before counts no more, or
+  a late file would bring what the answer to its recall did not have (RV-14).
 * Nothing is heard from a peer that has nothing to say, so each end writes an empty hand-over now
   and then. When nothing came for three times as long, the peer does not answer: what has another
   way takes it, the rest is still handed over by its lease.
@@ -75,6 +77,7 @@ class FerryLink:
         self._ferry = ferry
         self._peer = ferry.terms.peer
         self._take = take
+        self._recovery = recovery
         self._errands = Errands(context, self._peer, wake, questions, heads, recovery)
         self._health = Health(context, self._peer, recovered)
         self._woken = asyncio.Event()
@@ -184,7 +187,8 @@ class FerryLink:
                     self._ferry.let_go(arrived)
                     raise
                 await self._health.answered()
-                self._owed.append((answer, replace(arrived, octets=b"")))
+                begins = self._recovery.recalled(self._peer)
+                self._owed.append((answer, replace(arrived, octets=b"", begins=begins)))
                 if self._owed_too_much():
                     await self._write_files()
 

@@ -78,6 +78,7 @@ class Pipeline:
         questions: Questions,
         hear: Callable[[str, Sequence[Frame], bool], Awaitable[Sequence[Frame]]],
         wake: Callable[[str], None],
+        replay: Callable[[], None],
     ) -> None:
         """Bind the path to its node.
 
@@ -87,8 +88,10 @@ class Pipeline:
             hear: Gets what a peer says about earlier hand-overs and the receipts it passes on, and
                 whether it asks for what waits; returns what to answer.
             wake: Called with each peer for which new work was committed.
+            replay: Called when a case has to be replayed.
         """
         self._context = context
+        self._replay = replay
         self._questions = questions
         self._hear = hear
         self._wake = wake
@@ -261,6 +264,8 @@ class Pipeline:
         )
         for peer in admission.wake:
             self._wake(peer)
+        if admission.replay:
+            self._replay()
         await self.intake.drop(admission.dropped)
         return list(admission.answers)
 

@@ -10,13 +10,14 @@ EX-9, PA-1, CA-1.) Large parts come last: only a message that would be taken is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from node import cases
 from node.cases import CaseView, Party, Side
 from node.log import leaves
 from node.parts.intake import Large, opening
 from node.ports import Decision, Insert, Update
+from node.recovery.state import replay_row
 from node.settlement import stored_header, take_effect
 from node.store import schema
 from node.store.queries import (
@@ -25,6 +26,7 @@ from node.store.queries import (
     find_case,
     find_message,
     last_sequence,
+    recorded_number,
     refused_number,
 )
 from node.store.rows import (
@@ -114,6 +116,7 @@ class Admission:
         outcome: A word for the log.
         wake: Peers for which new work was written.
         inbox: Somebody finds it there.
+        replay: Its case has to be replayed: it fills a gap that a recovery left.
         dropped: Blobs that are nobody's any more.
     """
 
@@ -121,6 +124,7 @@ class Admission:
     outcome: str
     wake: frozenset[str] = frozenset()
     inbox: bool = False
+    replay: bool = False
     dropped: Sequence[str] = ()
 
 
@@ -144,9 +148,12 @@ class Recorder:
             return _answered(arrival.incomplete, "incomplete")
         try:
             expected = self._expected(connection, arrival)
-            if expected is not None:
+            if isinstance(expected, int):
                 return _answered(WaitingFrame(arrival.reference, expected), "gap")
-            effects = [] if arrival.resumed else self._effects(connection, arrival, now_ms)
+            fills = expected is Turn.USED
+            effects: list[Row] = []
+            if not arrival.resumed:
+                effects = self._effects(connection, arrival, now_ms, fills=fills)
             if arrival.large.missing:
                 return self._want(connection, arrival, now_ms)
         except RefusedError as refusal:
@@ -154,7 +161,7 @@ class Recorder:
         except UnavailableError as trouble:
             busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
             return _answered(busy, trouble.reason.code)
-        return self._accept(connection, arrival, effects, now_ms)
+        return self._accept(connection, arrival, effects, now_ms, fills=fills)
 
     def _late(
         self, connection: Connection, arrival: Arrival, now_ms: int
@@ -206,27 +213,38 @@ class Recorder:
 
         return Decision(conclude, [request])
 
-    def _expected(self, connection: Connection, arrival: Arrival) -> int | None:
+    def _expected(
+        self, connection: Connection, arrival: Arrival
+    ) -> int | Literal[Turn.NEXT, Turn.USED]:
         """The number that has to come first, if this one is too early (EX-6).
+
+        Otherwise whether it is its turn, or was: what a recovery could not bring back of numbers
+        that were consumed may still come from its sender (RV-10).
 
         Raises:
             RefusedError: SEQUENCE_USED (EX-7).
         """
         header = arrival.verified.envelope.header
         if header.case is None:
-            return None
-        number = header.case.sequence
-        last = last_sequence(connection, header.case.case_id, arrival.sender, Role.IN)
+            return Turn.NEXT
+        case_id, number = header.case.case_id, header.case.sequence
+        last = last_sequence(connection, case_id, arrival.sender, Role.IN)
         match turn(last, number):
             case Turn.NEXT:
-                return None
+                return Turn.NEXT
             case Turn.GAP:
                 return last + 1
+            case Turn.USED if not recorded_number(connection, case_id, arrival.sender, number):
+                return Turn.USED
             case Turn.USED:
                 raise RefusedError(Reason.SEQUENCE_USED, f"{number}, next is {last + 1}")
 
-    def _effects(self, connection: Connection, arrival: Arrival, now_ms: int) -> list[Row]:
+    def _effects(
+        self, connection: Connection, arrival: Arrival, now_ms: int, *, fills: bool
+    ) -> list[Row]:
         """What the message does to its case and who finds it in the inbox.
+
+        If it fills a gap, that is found out when its case is replayed.
 
         Raises:
             RefusedError: the body, the catalogue or the lifecycle forbids it.
@@ -249,6 +267,8 @@ class Recorder:
         # What was said before another took its place is still said by it.
         sender = header.sender
         cases.require_open(directory, sender.node, sender.authority, header.created_ms)
+        if fills:
+            return [replay_row(header.case.case_id)]
         if isinstance(body, CaseSubmit):
             cases.check_submission(self._context.federation, header, body, now_ms)
             if find_case(connection, header.case.case_id, Side.HANDLE) is not None:
@@ -323,11 +343,17 @@ class Recorder:
         return view
 
     def _accept(
-        self, connection: Connection, arrival: Arrival, effects: Sequence[Row], now_ms: int
+        self,
+        connection: Connection,
+        arrival: Arrival,
+        effects: Sequence[Row],
+        now_ms: int,
+        *,
+        fills: bool,
     ) -> Decision[Admission]:
         receipt = self._draft(ReceiptType.RECEIVED, arrival, now_ms)
         request = receipt_request(receipt)
-        consumed = self._use_up(connection, arrival)
+        consumed = [] if fills else self._use_up(connection, arrival)
 
         def conclude(proofs: Sequence[Proof]) -> tuple[Sequence[Row], Admission]:
             octets = seal_receipt(request.single, proofs[0])
@@ -342,7 +368,8 @@ class Recorder:
                 leaves.taken(arrival.verified.message_digest, now_ms),
                 leaves.issued(receipt, octets),
             ]
-            return rows, Admission([ReceiptFrame(octets)], "received", inbox=True)
+            answer = [ReceiptFrame(octets)]
+            return rows, Admission(answer, "received", inbox=True, replay=fills)
 
         return Decision(conclude, [request])
 

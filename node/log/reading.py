@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from signing.log import Head
     from signing.suites import Suite
 
 _PENDING_ROWS: Final = 64

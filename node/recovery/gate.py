@@ -120,6 +120,7 @@ class Recovery:
         self._resume = resume
         self._asking = Asking(context)
         self._answering = asyncio.Lock()
+        self._recalling: set[str] = set()
         self._until_ms = 0
         self._changed = asyncio.Event()
         self._entered = False
@@ -264,7 +265,7 @@ class Recovery:
                 if not self._asking.waits():
                     await self._finish()
             case Phase.WORKING:
-                pass
+                await self._replay(whole=True)
 
     async def _open(self) -> None:
         await self._sweep()
@@ -280,15 +281,23 @@ class Recovery:
     async def _finish(self) -> None:
         """What was recalled takes effect; then the log begins a new incarnation (RV-9 to RV-11)."""
         store = self._context.store
-        while cases := await store.read(cases_to_replay):
-            for case_id in cases:
-                await store.run(replay_unit(self._context, case_id))
+        await self._replay(whole=False)
         without = self._asking.left_out()
         ended = await store.run(end_unit(self._context, await self._marker.read(), without))
         _log.warning("recovered", incarnation=ended.incarnation, lost=ended.lost, without=without)
         await self._sweep()
         self._heads.declare(self._asking.peers())
         await self._work()
+
+    def replay(self) -> None:
+        """A message has come that fills a gap in its case: a recovery had left it."""
+        self._changed.set()
+
+    async def _replay(self, *, whole: bool) -> None:
+        store = self._context.store
+        while cases := await store.read(cases_to_replay):
+            for case_id in cases:
+                await store.run(replay_unit(self._context, case_id, whole=whole))
 
     # what goes along to a peer
 
@@ -328,6 +337,8 @@ class Recovery:
         recall = next((frame for frame in frames if isinstance(frame, RecallFrame)), None)
         if recall is None:
             return []
+        if recall.since_ms < NOTHING_MS:
+            self._recalling.add(peer)
         try:
             held = await self._context.store.read(lambda c: find_held(c, peer))
             if recall.since_ms < NOTHING_MS and not recall.cursor:
@@ -340,6 +351,12 @@ class Recovery:
             _log.warning("recall not answered", peer=peer, why=str(error))
             return [BusyFrame(None, Reason.STORE_UNAVAILABLE, BUSY_MS)]
         return [*([] if held is None else [HeldFrame(held.octets)]), *page]
+
+    def recalled(self, peer: str) -> bool:
+        """Whether the peer has recalled what it lost since this was last asked."""
+        recalling = peer in self._recalling
+        self._recalling.discard(peer)
+        return recalling
 
     async def hear(self, peer: str, frames: Sequence[Frame]) -> None:
         """What a peer says to a recall of ours; anything else is passed over."""

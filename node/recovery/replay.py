@@ -6,8 +6,9 @@ one of the collecting end that had taken effect before it. Replayed in that orde
 takes effect upon what is there, and both ends see the case alike again.
 
 A number that nobody could hand over stays open in the order and consumed in the count: this node
-once signed for a later one, so the missing one had its turn. What then does not fit is said to
-people, not guessed.
+once signed for a later one, so the missing one had its turn. If its sender still hands it over,
+for our receipt was lost on its way, it is taken, and the case replayed from its first step (RV-10).
+What then does not fit is said to people, not guessed.
 """
 
 from __future__ import annotations
@@ -80,21 +81,31 @@ class _Story:
         yield from ((later, False) for later in self.collecting[told:])
 
 
-def replay_unit(context: NodeContext, case_id: str) -> Unit[None]:
-    """The unit of work that lets what was recalled of a case take effect."""
+def replay_unit(context: NodeContext, case_id: str, *, whole: bool) -> Unit[None]:
+    """The unit of work that lets what was recalled of a case take effect.
+
+    Args:
+        context: The node.
+        case_id: The case.
+        whole: From its first step on, for something is new in the middle; not only what follows
+            upon what is here.
+    """
     return Unit(
-        lambda connection: _decide(context, connection, case_id), frozenset({case_lock(case_id)})
+        lambda connection: _decide(context, connection, case_id, whole=whole),
+        frozenset({case_lock(case_id)}),
     )
 
 
-def _decide(context: NodeContext, connection: Connection, case_id: str) -> Decision[None]:
+def _decide(
+    context: NodeContext, connection: Connection, case_id: str, *, whole: bool
+) -> Decision[None]:
     rows: list[Row] = [replayed_row(case_id)]
     messages = [row for row in case_messages(connection, case_id) if row.role != Role.TRANSIT]
     story = _story(messages)
     if story is None:
         _log.error("case without its submission", case=case_id)
     else:
-        rows += _replayed(context, connection, case_id, story)
+        rows += _replayed(context, connection, case_id, story, whole=whole)
     rows += _numbers(connection, case_id, messages)
     return Decision(lambda _proofs: (rows, None))
 
@@ -111,15 +122,16 @@ def _story(messages: Sequence[MessageRow]) -> _Story | None:
 
 
 def _replayed(
-    context: NodeContext, connection: Connection, case_id: str, story: _Story
+    context: NodeContext, connection: Connection, case_id: str, story: _Story, *, whole: bool
 ) -> list[Row]:
     before = find_case(connection, case_id, story.side)
-    view = before or _opened(context, connection, story)
+    opened = _opened(context, connection, story) if whole or before is None else None
+    view = opened or before
     if view is None:
         return []
     rows: list[Row] = []
     for row, seen in story.in_order():
-        last = _last(connection, case_id, row)
+        last = 0 if opened else _last(connection, case_id, row)
         if row.role == Role.IN:
             if (row.sequence or 0) <= last or row.standing != Standing.RECEIVED:
                 continue

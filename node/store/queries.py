@@ -139,6 +139,7 @@ class FerryRow:
 
     sent: int
     taken: bytes
+    floor: int
 
 
 def message_key(reference: MessageReference, role: Role) -> dict[str, object]:
@@ -257,29 +258,36 @@ def sequence_key(case_id: str, party: Party, role: Role) -> dict[str, object]:
     return {"case_id": case_id, **party._asdict(), "role": role.value}
 
 
-_REFUSED: Final = Query(
+_NUMBERED: Final = (
     select(schema.message.c.message_id)
     .where(
         given(schema.message, "case_id", "authority", "sequence"),
         func.substr(schema.message.c.from_node, 1, 2) == bindparam("province"),
         schema.message.c.role == Role.IN.value,
-        schema.REFUSED,
     )
-    .limit(1),
-    str,
+    .limit(1)
 )
+_RECORDED: Final = Query(_NUMBERED, str)
+_REFUSED: Final = Query(_NUMBERED.where(schema.REFUSED), str)
 
 
 def refused_number(connection: Connection, case_id: str, party: Party, number: int) -> bool:
     """Whether a message with this number was refused before its turn came."""
-    found = _REFUSED.first(
-        connection,
-        case_id=case_id,
-        authority=party.authority,
-        province=party.province,
-        sequence=number,
-    )
-    return found is not None
+    return _REFUSED.first(connection, **_numbered(case_id, party, number)) is not None
+
+
+def recorded_number(connection: Connection, case_id: str, party: Party, number: int) -> bool:
+    """Whether a message to us with this number is on record."""
+    return _RECORDED.first(connection, **_numbered(case_id, party, number)) is not None
+
+
+def _numbered(case_id: str, party: Party, number: int) -> dict[str, object]:
+    return {
+        "case_id": case_id,
+        "authority": party.authority,
+        "province": party.province,
+        "sequence": number,
+    }
 
 
 _ERRANDS: Final = (

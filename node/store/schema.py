@@ -159,6 +159,7 @@ ferry: Final = Table(
     Column("node", String(6), primary_key=True),
     Column("sent", BigInteger, nullable=False, comment="number of the last hand-over written"),
     Column("taken", LargeBinary, nullable=False, comment="numbers taken, the highest: u64 each"),
+    Column("floor", BigInteger, nullable=False, comment="lower ones count as taken (RV-14)"),
     comment="links over a one-way gate",
 )
 

@@ -20,8 +20,10 @@ class Keyring:
         self._keys: dict[str, PrivateKey] = {}
         self._by_use: dict[tuple[KeyUse, str], str] = {}
 
-    def add(self, use: KeyUse, owner: str) -> PublicKey:
-        entropy = f"{use} {owner}".encode().ljust(48, b".")
+    def add(self, use: KeyUse, owner: str, generation: int = 1) -> PublicKey:
+        """A key of this use; from here on the one `find` finds."""
+        name = f"{use} {owner}" if generation == 1 else f"{use} {owner} {generation}"
+        entropy = name.encode().ljust(48, b".")
         key = private_key_from_entropy(Suite.ED25519, entropy)
         self.put(use, owner, key)
         return key.public

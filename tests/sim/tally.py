@@ -20,3 +20,6 @@ COUNTED: Final = (
     "leaves",
     "heads held",
 )
+
+RESTORES: Final[Counter[str]] = Counter()
+"""What nodes that were put back to an old backup came to."""

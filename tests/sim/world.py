@@ -201,6 +201,12 @@ class SimNode:
         )
         self.belongs(asyncio.ensure_future(_serve(self.engine, self._check_ms, recover=recover)))
 
+    def reload(self, federation: Federation) -> None:
+        """From now on this directory and catalogue are in force here."""
+        self._federation = federation
+        if self.engine is not None:
+            self.engine.context.federation = federation
+
     def belongs(self, task: asyncio.Future[Any]) -> None:
         """This task dies with the node."""
         self._tasks.add(task)

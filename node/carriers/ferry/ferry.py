@@ -89,12 +89,18 @@ class FerryTerms:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """One whole hand-over, and the files it came in."""
+    """One whole hand-over, and the files it came in.
+
+    Attributes:
+        begins: The peer was put back to a backup before it wrote this one: what it wrote earlier
+            counts no more (RV-14).
+    """
 
     number: int
     instant_ms: int
     octets: bytes
     names: Sequence[str]
+    begins: bool = False
 
 
 @dataclass(slots=True)
@@ -129,15 +135,18 @@ class _Memory:
 
     sent: int
     taken: set[int] = field(default_factory=set)
-
-    @property
-    def floor(self) -> int:
-        """Numbers up to this count as taken."""
-        return min(self.taken) if len(self.taken) >= MAX_TAKEN else 0
+    floor: int = 0
 
     def took(self, number: int) -> bool:
-        """Whether a number was taken."""
-        return number in self.taken or number <= self.floor
+        """Whether a number was taken, or counts as taken."""
+        return number in self.taken or number < self.floor
+
+    def taking(self, arrived: Sequence[Arrived]) -> _Memory:
+        """What is remembered once these are taken."""
+        taken = sorted(self.taken | {one.number for one in arrived})[-MAX_TAKEN:]
+        begun = [one.number for one in arrived if one.begins]
+        overtaken = taken[:1] if len(taken) == MAX_TAKEN else []
+        return _Memory(self.sent, set(taken), max(self.floor, *begun, *overtaken, 0))
 
 
 class Ferry:
@@ -186,7 +195,7 @@ class Ferry:
             if len(waiting) >= MAX_WAITING:
                 raise _unreachable(f"the gate has not fetched {len(waiting)} files from `out`")
             number = max(memory.sent + 1, now_ms)
-            await self._remember(_Memory(number, memory.taken))
+            await self._remember(_Memory(number, memory.taken, memory.floor))
             passage = Passage(context.here, self.terms.peer)
             room = self.terms.max_file_octets - FERRY_HEAD_OCTETS
             files = sign_ferry_files(octets, passage, number, now_ms, room, context.keys)
@@ -252,8 +261,7 @@ class Ferry:
         if not finished:
             return
         memory = await self._remembered()
-        taken = memory.taken | {one.number for one in finished}
-        await self._remember(_Memory(memory.sent, set(sorted(taken)[-MAX_TAKEN:])))
+        await self._remember(memory.taking(finished))
         for one in finished:
             self._in_hand.discard(one.number)
             for name in one.names:
@@ -375,12 +383,18 @@ class Ferry:
         if self._memory is None:
             row = await self._context.store.read(lambda c: find_ferry(c, self.terms.peer))
             taken = set() if row is None else {value for (value,) in _U64.iter_unpack(row.taken)}
-            self._memory = _Memory(0 if row is None else row.sent, taken)
+            sent, floor = (0, 0) if row is None else (row.sent, row.floor)
+            self._memory = _Memory(sent, taken, floor)
         return self._memory
 
     async def _remember(self, memory: _Memory) -> None:
         octets = b"".join(map(_U64.pack, sorted(memory.taken)))
-        values = {"node": self.terms.peer, "sent": memory.sent, "taken": octets}
+        values = {
+            "node": self.terms.peer,
+            "sent": memory.sent,
+            "taken": octets,
+            "floor": memory.floor,
+        }
         rows: list[Row] = [Upsert(schema.ferry, values)]
         decision: Decision[None] = Decision(lambda _signatures: (rows, None))
         lock = frozenset({f"ferry {self.terms.peer}"})
