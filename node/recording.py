@@ -219,7 +219,7 @@ class Recorder:
         """The number that has to come first, if this one is too early (EX-6).
 
         Otherwise whether it is its turn, or was: what a recovery could not bring back of numbers
-        that were consumed may still come from its sender (RV-10).
+        that were consumed may still come from its sender (RV-13).
 
         Raises:
             RefusedError: SEQUENCE_USED (EX-7).

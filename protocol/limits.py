@@ -112,7 +112,7 @@ MAX_RECALLED_RECEIPTS: Final = 8
 
 BACKUP_HORIZON_MS: Final = 35 * 24 * 3600 * 1000
 """The age of the oldest backup a node can be restored from without loss: so long every node keeps
-what it sent, forwarded and received after the message is settled (RV-13). A month and some days, so
+what it sent, forwarded and received after the message is settled (RV-15). A month and some days, so
 that a monthly copy serves, and messages of the longest usual life are covered."""
 
 MAX_INCARNATION_STEP: Final = 256

@@ -1,6 +1,6 @@
 """The whole log of a store walked once, and everything that does not hold (存证日志自检).
 
-    1. birth     the log begins, and each incarnation, as is on record                  LG-3
+    1. birth     the log begins, and each incarnation, as is on record            LG-3, LG-15
     2. leaves    they lie dense, whole, and of known types                              LG-1
     3. tree      every tile is what the leaves make it, and there is no other           LG-14
     4. heads     each is signed by a head key of this node, over the root of its size   LG-5
@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from node.log.places import run_rows
-from node.log.reading import LogReader, all_births, all_heads, find_birth, find_tile, log_size
+from node.log.reading import (
+    LogReader,
+    all_births,
+    all_heads,
+    breaks_after,
+    find_birth,
+    find_tile,
+    log_size,
+)
 from node.log.witness import alarms, all_shown
 from node.ports import Insert
 from node.store import schema
@@ -131,6 +139,17 @@ class _Walk:
             waits = (birth.leaf.type, birth.leaf.digest) in self._waiting()
             if not (found or waits) or expected not in (None, *found[:1]):
                 step.wrong(f"incarnation {birth.incarnation} does not begin as is on record")
+            elif found and birth.incarnation > 1 and not self._follows_break(birth, found[0]):
+                step.wrong(f"incarnation {birth.incarnation} does not say what was lost")
+
+    def _follows_break(self, birth: Birth, place: int) -> bool:
+        """Whether the leaf before it is that of the record on file (LG-15)."""
+        row = next(iter(breaks_after(self._connection, birth.node, birth.incarnation - 1)), None)
+        if row is None or place == 0:
+            return False
+        leaf = self._reader().leaf(place - 1)
+        expected = digest(birth.digest.suite, row.record)
+        return leaf.type is LeafType.RECOVERY and leaf.digest == expected
 
     def leaves(self, step: CheckStep) -> None:
         reader, number = self._reader(), 0

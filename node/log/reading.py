@@ -63,6 +63,7 @@ class BreakRow:
         fork: Leaves that both incarnations have, as the node said.
         size: Of the last head known of the one before.
         held: That head.
+        record: What the leaf with which it begins is about, if the log is this node's.
     """
 
     node: str
@@ -71,6 +72,7 @@ class BreakRow:
     fork: int
     size: int
     held: bytes
+    record: bytes
 
     def covers(self, head: Head) -> bool:
         """Whether it was declared that the log does not lead to this head any more."""

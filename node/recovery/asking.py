@@ -1,4 +1,4 @@
-"""The asking side: what each peer is asked, and what is taken of its pages (RV-6 to RV-8).
+"""The asking side: what each peer is asked, and what is taken of its pages (RV-6 to RV-9).
 
 All linked peers are recalled at once, each with one page under way. A page is taken whole or asked
 for again; how far a peer is stands in the store, at the borders of messages, so that a node that is
@@ -51,7 +51,7 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Order:
-    """What holds of everything one peer hands over (RV-8).
+    """What holds of everything one peer hands over (RV-9).
 
     Attributes:
         last: The message handed over last: its id and authority.

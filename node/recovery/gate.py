@@ -2,10 +2,10 @@
 
     checking     at the start: peers are asked what head of ours they hold. One that our log does
                  not lead to, or a mark beside the store that is ahead of it: recovering (RV-2).
-                 Nothing of the kind from the peers that answer, or nobody answers: working (RV-3)
+                 Nothing of the kind from the peers that answer, or nobody answers: working (RV-1)
     recovering   nothing is signed, numbered or taken; all linked peers are recalled, page by page.
                  When each has answered to the end, or the operator goes on without it: what was
-                 recalled takes effect, the log begins a new incarnation, working (RV-4 to RV-11)
+                 recalled takes effect, the log begins a new incarnation, working (RV-4 to RV-13)
     working      as always. A peer that shows a head our log does not lead to: recovering (LG-13)
 
 In the first two phases peers hear `busy` (recovering) about everything but heads and recalls, which
@@ -279,7 +279,7 @@ class Recovery:
         await self._resume()
 
     async def _finish(self) -> None:
-        """What was recalled takes effect; then the log begins a new incarnation (RV-9 to RV-11)."""
+        """What was recalled takes effect; then the log begins a new incarnation (RV-11, RV-12)."""
         store = self._context.store
         await self._replay(whole=False)
         without = self._asking.left_out()

@@ -1,4 +1,4 @@
-"""What recalled messages do to their case, at the end that lost them (RV-9).
+"""What recalled messages do to their case, at the end that lost them (RV-12).
 
 The handling authority is the case's sequencer, so there is one order, and the messages themselves
 say it: those of each end are numbered, and each of the handling end names, by InReplyTo, the last
@@ -7,7 +7,7 @@ takes effect upon what is there, and both ends see the case alike again.
 
 A number that nobody could hand over stays open in the order and consumed in the count: this node
 once signed for a later one, so the missing one had its turn. If its sender still hands it over,
-for our receipt was lost on its way, it is taken, and the case replayed from its first step (RV-10).
+for our receipt was lost on its way, it is taken, and the case replayed from its first step (RV-13).
 What then does not fit is said to people, not guessed.
 """
 

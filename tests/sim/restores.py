@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from node.context import Federation
 from node.recovery.gate import CHECK_MS
 from node.store.queries import Role
+from routing.directory import Directory
 from signing.keys import KeyUse
 from tests.sim.agents import Clerk, Officer
 from tests.sim.audit import Findings, Holdings, audit, read_holdings
@@ -31,13 +32,12 @@ from tests.sim.loop import START_MS
 from tests.sim.test_federation import FERRIED, HANDLERS, SAMPLES, WINDOWS
 from tests.sim.weather import FAIR, Network, Weather
 from tests.sim.world import SimNode
-from tests.unit.routing.provinces import merged, uscc
+from tests.unit.routing.provinces import FOREVER_MS, ISSUED_MS, opened, uscc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from routing.directory import Directory
     from routing.directory_document import KeyEntry
     from tests.sim.federation import Sample
     from tests.sim.world import Backup
@@ -304,6 +304,7 @@ def rekeyed(directory: Directory, sample: Sample, node: str) -> Directory:
         public = ring.add(use, owner, 2)
         changes = {"id": public.key_id, "spki": public.spki, "not_after_ms": FAR_MS}
         keys.append(like.model_copy(update=changes))
-    others = [row.payload for name, row in directory.provinces.items() if name != prefix]
-    changes = {"keys": tuple(keys), "version": payload.version + 1}
-    return merged(payload.model_copy(update=changes), *others)
+    others = [row for name, row in directory.provinces.items() if name != prefix]
+    version = payload.version + 1
+    renewed = payload.model_copy(update={"keys": tuple(keys), "version": version})
+    return Directory.merge([opened(renewed, issued_ms=ISSUED_MS + version), *others], FOREVER_MS)

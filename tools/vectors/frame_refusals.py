@@ -28,6 +28,7 @@ def cases() -> Iterator[Case]:
     """Every case of the group that is refused."""
     yield from _cut()
     yield from _fields()
+    yield from _recalls()
 
 
 def _cut() -> Iterator[Case]:
@@ -263,6 +264,88 @@ def _fields() -> Iterator[Case]:
             "不在此而附终局原因。",
             PASSING,
         ),
+    ]
+    for name, octets, what, what_zh, why in rows:
+        yield _malformed(name, octets, what, what_zh, why)
+
+
+def _recalls() -> Iterator[Case]:
+    recall = struct.pack(">IQQ", 2, 400, 7)
+    message = struct.pack(">I", 4) + b"<E/>"
+    piece = b"\2m1" + struct.pack(">QI", 9, 4) + b"scan"
+    rows = [
+        ("recall-cut", frame(12, recall), "A recall without a cursor.", "召回缺游标。", CUT),
+        (
+            "recall-cursor-short",
+            frame(12, recall + b"\5her"),
+            "A cursor shorter than it says.",
+            "游标短于所称。",
+            CUT,
+        ),
+        (
+            "recall-longer",
+            frame(12, recall + b"\0\0"),
+            "An octet after the cursor.",
+            "游标之后多一字节。",
+            STRICT,
+        ),
+        (
+            "recalled-flag",
+            frame(13, b"\2\0" + message),
+            "Neither the end of a message nor not.",
+            "末帧标志既非 0 亦非 1。",
+            STRICT,
+        ),
+        (
+            "recalled-receipts-many",
+            frame(13, b"\1\x09" + b"\0\1r" * 9 + message),
+            "Nine receipts about one message.",
+            "一份报文附九份回执。",
+            STRICT,
+        ),
+        (
+            "recalled-receipt-cut",
+            frame(13, b"\1\1\0\x09r"),
+            "A receipt that reaches past the frame.",
+            "回执超出帧末。",
+            CUT,
+        ),
+        (
+            "recalled-envelope-long",
+            frame(13, b"\1\0" + struct.pack(">I", 2**31) + b"<E/>"),
+            "An envelope of 2 GiB of which four octets came.",
+            "自称 2 GiB 而只有四字节的信封。",
+            CUT,
+        ),
+        (
+            "recalled-piece-cut",
+            frame(13, b"\1\0" + message + piece[:-1]),
+            "A piece shorter than it says.",
+            "部件片段短于所称。",
+            CUT,
+        ),
+        (
+            "recalled-piece-unnamed",
+            frame(13, b"\1\0" + message + b"\0" + piece[3:]),
+            "A piece of a part without a name.",
+            "部件片段没有名字。",
+            FORMS,
+        ),
+        (
+            "page-cut",
+            frame(15, struct.pack(">Q", 7) + b"\5there"),
+            "The end of a page without a next cursor, not even an empty one.",
+            "页末缺下一游标，连空游标也没有。",
+            CUT,
+        ),
+        (
+            "page-longer",
+            frame(15, struct.pack(">Q", 7) + b"\0\0\0"),
+            "An octet after the next cursor.",
+            "下一游标之后多一字节。",
+            STRICT,
+        ),
+        ("type-11", frame(11, HEAD), "The type that is reserved.", "保留的帧类型。", STRICT),
     ]
     for name, octets, what, what_zh, why in rows:
         yield _malformed(name, octets, what, what_zh, why)

@@ -214,6 +214,36 @@ def cases() -> Iterator[Case]:
             ],
         ),
         (
+            "recall-heads-only",
+            frame(12, struct.pack(">IQQ", 1, 0, 2**63 - 1) + b"\0"),
+            "A node that starts asks what head of its log is held, and for no messages.",
+            "启动的节点只问对端所存日志头，不召回报文。",
+            [
+                {
+                    "frame": "recall",
+                    "incarnation": 1,
+                    "size": 0,
+                    "sinceMs": 2**63 - 1,
+                    "cursor": "",
+                }
+            ],
+        ),
+        (
+            "recalled-more",
+            frame(13, b"\0\0" + struct.pack(">I", 4) + b"<E/>"),
+            "More of this message follows.",
+            "此报文尚有后续。",
+            [
+                {
+                    "frame": "recalled",
+                    "octets": b"<E/>".hex(),
+                    "receipts": [],
+                    "pieces": [],
+                    "last": False,
+                }
+            ],
+        ),
+        (
             "page",
             frame(15, struct.pack(">Q", 7) + b"\5there" + b"\0"),
             "The end of the last page of a recall.",
