@@ -1,6 +1,6 @@
 """The whole log of a store walked once, and everything that does not hold (存证日志自检).
 
-    1. birth     the log begins, and each incarnation, as is on record            LG-3, LG-15
+    1. birth     the log begins, and each incarnation, as is on record            LG-3, LG-17
     2. leaves    they lie dense, whole, and of known types                              LG-1
     3. tree      every tile is what the leaves make it, and there is no other           LG-14
     4. heads     each is signed by a head key of this node, over the root of its size   LG-5
@@ -143,7 +143,7 @@ class _Walk:
                 step.wrong(f"incarnation {birth.incarnation} does not say what was lost")
 
     def _follows_break(self, birth: Birth, place: int) -> bool:
-        """Whether the leaf before it is that of the record on file (LG-15)."""
+        """Whether the leaf before it is that of the record on file (LG-17)."""
         row = next(iter(breaks_after(self._connection, birth.node, birth.incarnation - 1)), None)
         if row is None or place == 0:
             return False

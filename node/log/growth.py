@@ -115,11 +115,17 @@ def plan_step(connection: Connection, newborn: Birth, moment: Moment) -> Step | 
         birth = newborn
         rows.append(birth_row(birth))
         leaves.append(birth.leaf.octets)
+    waiting = _WAITING.all(connection)
     if moment.event is not None:
         leaves.append(Leaf(moment.event, moment.now_ms, view_digest(moment.view)).octets)
-    waiting = _WAITING.all(connection)
     used = 0
-    for number, octets in waiting:
+    if waiting and waiting[0][1][0] == LeafType.RECOVERY:
+        # A new incarnation begins with its own two leaves, before anything is said (LG-17).
+        number, octets = waiting[0]
+        leaves = [*split_leaves(octets), *leaves]
+        rows.append(Delete(_wait, {"id": number}))
+        used = 1
+    for number, octets in waiting[used:]:
         if len(leaves) >= STEP_LEAVES:
             break
         leaves.extend(split_leaves(octets))

@@ -91,10 +91,6 @@ class _Order:
         if self.strange > MOST_STRANGE:
             raise _broken(f"more than {MOST_STRANGE} messages that are none of ours")
 
-    def again(self) -> _Order:
-        """From the last border of messages that stands in the store."""
-        return _Order(strange=self.strange)
-
 
 @dataclass(slots=True)
 class _Turn:
@@ -107,6 +103,7 @@ class _Turn:
         asked: How often, since the last answer.
         trouble: Why its last page was not taken.
         order: What it may hand over next.
+        border: The same, at the place that the store has.
     """
 
     row: RecallRow
@@ -115,6 +112,7 @@ class _Turn:
     asked: int = 0
     trouble: str | None = None
     order: _Order = field(default_factory=_Order)
+    border: _Order = field(default_factory=_Order)
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -229,7 +227,7 @@ class Asking:
             except TongbanError as error:
                 _log.warning("page not taken", peer=peer, why=str(error))
                 turn.trouble, turn.cursor = str(error)[:_TROUBLE], turn.row.cursor
-                turn.order = turn.order.again()
+                turn.order = replace(turn.border, strange=turn.order.strange)
                 turn.due_ms = self._context.clock.now_ms() + AGAIN_MS
                 return False
             return True
@@ -249,6 +247,7 @@ class Asking:
             # In the middle of a message its parts are not anybody's yet: it would begin again.
             row = replace(row, cursor=page.following)
             await self._context.store.run(Unit(partial(_decide_turn, row=row)))
+            turn.border = replace(turn.order)
         turn.row, turn.cursor = row, page.following
         turn.due_ms, turn.asked, turn.trouble = 0, 0, None
 

@@ -17,7 +17,16 @@ from protocol.limits import MERGE_DELAY_MS
 from protocol.reasons import Reason
 from routing.directory_views import write_view
 from signing.keys import KeyStoreError, KeyUse
-from signing.log import DOMAIN, Birth, LeafType, LogDigest, read_leaf, verify_head, view_digest
+from signing.log import (
+    DOMAIN,
+    Birth,
+    Break,
+    LeafType,
+    LogDigest,
+    read_leaf,
+    verify_head,
+    view_digest,
+)
 from tests.log_kit import all_leaves, grow_log, leaf_of, tamper, tree_of, types_of, wait_with
 from tests.sim.federation import WUHAN
 from tests.sim.keyring import Keyring
@@ -260,7 +269,7 @@ def test_leaves_of_one_commit_are_one_row(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-@pytest.mark.spec("LG-10")
+@pytest.mark.spec("LG-17")
 def test_a_log_that_goes_on_after_a_loss_says_so_in_a_leaf_and_in_every_head(
     tmp_path: Path,
 ) -> None:
@@ -269,16 +278,25 @@ def test_a_log_that_goes_on_after_a_loss_says_so_in_a_leaf_and_in_every_head(
         await grow_log(node, 0, 10)
         before = await node.read(newest_head)
         second = Birth(WUHAN, LogDigest.SHA_256, 2, now_ms())
-        await node.context.store.run(unit(birth_row(second), Leaves(second.leaf.octets)))
+        said = Break(WUHAN, 1, 2, 10, 12, bytes(32), now_ms(), ())
+        values = {"node": WUHAN, "incarnation": 2, "seen_ms": 1, "fork": 10, "size": 12}
+        values |= {"held": b"", "shown": b"", "record": said.octets}
+        begun = said.leaf(LogDigest.SHA_256).octets + second.leaf.octets
+        rows = birth_row(second), Insert(schema.log_break, values), Leaves(begun)
+        await node.context.store.run(unit(*rows))
         await grow_log(node, 10, 20)
         after = await node.read(newest_head)
         assert before is not None
         assert after is not None
         assert (before.incarnation, after.incarnation) == (1, 2)
-        assert after.size == before.size + 11
-        assert (await node.read(types_of)).count(LeafType.RECOVERY) == 1
+        assert after.size == before.size + 12
+        assert (await node.read(types_of)).count(LeafType.RECOVERY) == 2
         keys = SAMPLE.keyrings[WUHAN]
         steps = await node.read(lambda connection: check_log(connection, keys))
         assert [step.count for step in steps] == [0] * 7
+        changes = Update(schema.log_break, {"node": WUHAN, "incarnation": 2}, {"record": b"less"})
+        await node.context.store.run(unit(changes))
+        steps = await node.read(lambda connection: check_log(connection, keys))
+        assert [step.count for step in steps] == [1, 0, 0, 0, 0, 0, 0]
 
     play(tmp_path, scene)
