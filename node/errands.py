@@ -308,7 +308,7 @@ class Errands:
             return Said(), []
         said = await self._sort(frames)
         heads = await self._heads.hear(self._peer, frames)
-        heads += await self._recovery.answer(self._peer, frames)
+        heads += await self._recovery.answers.to(self._peer, frames)
         unchecked = [
             BusyFrame(reference, reason, RETRY_AFTER_MS)
             for reference, reason in said.unchecked.items()

@@ -187,7 +187,7 @@ class FerryLink:
                     self._ferry.let_go(arrived)
                     raise
                 await self._health.answered()
-                begins = self._recovery.recalled(self._peer)
+                begins = self._recovery.answers.recalled(self._peer)
                 self._owed.append((answer, replace(arrived, octets=b"", begins=begins)))
                 if self._owed_too_much():
                     await self._write_files()

@@ -6,8 +6,8 @@ is what it was (design, section 6):
 
 * `marker`: what the node remembers beside its store, to notice that the store alone went back;
 * `gate`: the phases, and what a node says and hears that does not work yet;
-* `recall`: the answering side: pages of what concerns the node that asks;
-* `restore`: what a recalled message becomes, verified like any other: rows as they were;
+* `asking`, `answering`: the two sides of a recall; `recall`: its pages, of what concerns who asks;
+* `believing`: what of a recalled message is proven; `restore`: the rows it becomes, as they were;
 * `replay`: what recalled messages do to their case, in the one order both ends have;
 * `ending`: the log goes on as a new incarnation;
 * `state`: what is remembered of it all, so that a node killed in the middle goes on.

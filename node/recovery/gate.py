@@ -26,12 +26,12 @@ import structlog
 
 from node.log.heads import beyond_reach, leads_to
 from node.log.reading import incarnation_of, log_size
-from node.log.witness import find_held
 from node.ports import Decision, Unit
+from node.recovery.answering import Answers
 from node.recovery.asking import Asking
 from node.recovery.ending import end_unit
 from node.recovery.marker import LogMark
-from node.recovery.recall import NOTHING_MS, answer_recall
+from node.recovery.recall import NOTHING_MS
 from node.recovery.replay import replay_unit
 from node.recovery.state import (
     RECOVERY_LOCK,
@@ -89,6 +89,7 @@ class Recovery:
     """What one node does about what it may have lost.
 
     Attributes:
+        answers: To the recalls of others.
         phase: What it does now.
         why: Why it recovers; None if it does not.
     """
@@ -119,8 +120,7 @@ class Recovery:
         self._sweep = sweep
         self._resume = resume
         self._asking = Asking(context)
-        self._answering = asyncio.Lock()
-        self._recalling: set[str] = set()
+        self.answers = Answers(context)
         self._until_ms = 0
         self._changed = asyncio.Event()
         self._entered = False
@@ -327,36 +327,10 @@ class Recovery:
         if not frames and not asking:
             return write_frames(await self._heads.told(peer))
         await self.hear(peer, frames)
-        answer = await self.answer(peer, frames)
+        answer = await self.answers.to(peer, frames)
         if any(not isinstance(frame, _KNOWN) for frame in frames):
             answer.append(BusyFrame(None, Reason.RECOVERING, BUSY_MS))
         return write_frames(answer)
-
-    async def answer(self, peer: str, frames: Iterable[Frame]) -> list[Frame]:
-        """The answer to a recall among the frames: one page, and what head of the peer is held."""
-        recall = next((frame for frame in frames if isinstance(frame, RecallFrame)), None)
-        if recall is None:
-            return []
-        if recall.since_ms < NOTHING_MS:
-            self._recalling.add(peer)
-        try:
-            held = await self._context.store.read(lambda c: find_held(c, peer))
-            if recall.since_ms < NOTHING_MS and not recall.cursor:
-                lost = 0 if held is None else max(0, held.head.size - recall.size)
-                _log.warning("peer recalls what it lost", peer=peer, leaves_lost=lost)
-            # A page is a walk over many rows: whoever asks much is not to slow down the rest.
-            async with self._answering:
-                page = await answer_recall(self._context, peer, recall)
-        except TongbanError as error:
-            _log.warning("recall not answered", peer=peer, why=str(error))
-            return [BusyFrame(None, Reason.STORE_UNAVAILABLE, BUSY_MS)]
-        return [*([] if held is None else [HeldFrame(held.octets)]), *page]
-
-    def recalled(self, peer: str) -> bool:
-        """Whether the peer has recalled what it lost since this was last asked."""
-        recalling = peer in self._recalling
-        self._recalling.discard(peer)
-        return recalling
 
     async def hear(self, peer: str, frames: Sequence[Frame]) -> None:
         """What a peer says to a recall of ours; anything else is passed over."""
