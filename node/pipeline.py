@@ -5,12 +5,15 @@ says about earlier hand-overs of ours (`node.errands`). Nothing is answered befo
 that carries it is committed, and nothing is believed before it is verified:
 
 1. **receive**: split the post into frames; bind parts to their envelopes (EX-1)
-2. **verify**: the envelope's ten steps (`signing.verify`), then every part against the manifest
-   (PA-2)
-3. **admit**: the peer may present it; it is for us, or we forward for it (RT-1 to RT-4)
+2. **verify**: the envelope's ten steps (`signing.verify`)
+3. **admit**: the peer may present it; it is for us, or we forward for it (RT-1 to RT-4). Only then
+   every part is held against the manifest (PA-2), and the body of what is for us is opened
 4. **record**: in one transaction (`node.recording`): duplicate? expired? its turn? does the case
    allow it? The receipt is signed and written with everything else (EX-5 to EX-9)
 5. **route**: what is not for us goes to the outbox of the next hop, in our custody
+
+Steps 2 and 3 are pure, but for large parts, and run beside the event loop, for a whole post at once
+(`node.verification`).
 
 A message that was never authenticated is refused with a receipt that names nothing but its octets,
 and leaves no trace in the store: a forger must not be able to use up an id.
@@ -22,6 +25,7 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
@@ -32,7 +36,7 @@ from node.posts import SAID
 from node.recording import RETRY_AFTER_MS, Arrival, Recorder
 from node.settlement import case_lock, message_lock
 from node.store.queries import Role, find_message
-from node.verification import Verdict, refuse_octets, verify_all
+from node.verification import Presented, refuse_octets, verify_all
 from protocol.bodies import check_references, decode_body
 from protocol.envelope import BODY_ID
 from protocol.errors import RefusedError, UnavailableError
@@ -58,13 +62,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from node.context import NodeContext
+    from node.parts.limits import PartLimits
     from node.questions import Questions
     from protocol.bodies import Body
     from protocol.envelope import Part
-    from protocol.frames import Frame
+    from protocol.frames import Frame, ReceiptFrame
 
     Parts: TypeAlias = Mapping[str, Sequence[PartFrame]]
     Path: TypeAlias = tuple[str, ...]
+    Opened: TypeAlias = Arrival | ReceiptFrame | BusyFrame | NotHereFrame
 
 _log = structlog.get_logger()
 
@@ -122,17 +128,21 @@ class Pipeline:
             return write_frames(refuse_octets(self._context, [(octets, refusal)], now_ms))
         # The same question twice in one post is one question.
         asks = list(dict.fromkeys(frame for frame in frames if isinstance(frame, AskFrame)))
-        presented = [frame.octets for frame, _ in messages] + [frame.octets for frame in asks]
-        verdicts = iter(await verify_all(self._context, peer, presented))
+        presented: list[Presented[Opened]] = [
+            (frame.octets, partial(self._open, peer, frame.path, parts))
+            for frame, parts in messages
+        ]
+        presented += [(frame.octets, partial(self._open_ask, peer, frame.path)) for frame in asks]
+        opened = await verify_all(self._context, peer, presented)
         # Each answer is one frame, but for the parts of a message that are wanted: bounded so that
         # all answers fit.
         most = (MAX_POST_FRAMES - len(frames)) // max(1, len(messages)) + 1
         outcomes: Counter[str] = Counter()
         work: list[Awaitable[Sequence[Frame]]] = [
-            self._take_message(peer, frame.path, next(verdicts), parts, most, outcomes)
-            for frame, parts in messages
+            self._take_message(one, parts, most, outcomes)
+            for one, (_, parts) in zip(opened, messages, strict=False)
         ]
-        work += [self._take_ask(peer, frame.path, next(verdicts), outcomes) for frame in asks]
+        work += [self._take_ask(one, outcomes) for one in opened[len(messages) :]]
         said = [frame for frame in frames if isinstance(frame, SAID)]
         work.append(self._hear(peer, said, asking))
         answers = await asyncio.gather(*work)
@@ -142,68 +152,72 @@ class Pipeline:
         return write_frames(frame for answer in answers for frame in answer)
 
     async def _take_message(
-        self,
-        peer: str,
-        path: Path,
-        verified: Verdict,
-        parts: Parts,
-        most: int,
-        outcomes: Counter[str],
-    ) -> list[Frame]:
-        if not isinstance(verified, VerifiedEnvelope):
-            return [verified]
+        self, opened: Opened, parts: Parts, most: int, outcomes: Counter[str]
+    ) -> Sequence[Frame]:
+        if not isinstance(opened, Arrival):
+            return [opened]
+        if not large_parts(opened.verified.envelope, self._context.parts):
+            return (await self._admit(opened, outcomes))[:most]
+        async with self.intake.alone(opened.reference):
+            arrival = await self._with_large(opened, parts)
+            return (await self._admit(arrival, outcomes))[:most]
+
+    # 3 admit, beside the event loop
+
+    def _open(
+        self, peer: str, path: Path, frames: Parts, verified: VerifiedEnvelope
+    ) -> Arrival | NotHereFrame:
+        """The message as far as it is here; what has large parts is bound to the rest later."""
+        failure = self._path_failure(peer, path, verified)
+        if failure is not None:
+            reference = verified.envelope.header.reference
+            message = reference.message_id
+            _log.warning("not taken", peer=peer, message=message, reason=failure.code)
+            return NotHereFrame(reference, failure)
+        if large_parts(verified.envelope, self._context.parts):
+            return Arrival(verified, path)
+        return self._bind(verified, path, frames, Large())
+
+    def _open_ask(
+        self, peer: str, path: Path, verified: VerifiedEnvelope
+    ) -> Arrival | NotHereFrame:
         reference = verified.envelope.header.reference
         failure = self._path_failure(peer, path, verified)
         if failure is not None:
-            _log.warning("not taken", peer=peer, message=reference.message_id, reason=failure.code)
-            return [NotHereFrame(reference, failure)]
-        async with self.intake.alone(reference):
-            arrival = await self._complete(Arrival(verified, path), parts)
-            return (await self._admit(arrival, outcomes))[:most]
+            return NotHereFrame(reference, failure)
+        return Arrival(verified, path, incomplete=WantedFrame(reference, BODY_ID, 0), asked=True)
 
-    # 2 verify, the parts (the envelopes: `node.verification`)
-
-    async def _complete(self, arrival: Arrival, frames: Parts) -> Arrival:
-        """Bind the parts: how far it is with them, and what is wrong with them."""
-        verified, limits = arrival.verified, self._context.parts
+    def _bind(self, verified: VerifiedEnvelope, path: Path, frames: Parts, large: Large) -> Arrival:
+        """Bind the small parts: what is missing of them, and what is wrong with them."""
+        envelope, limits = verified.envelope, self._context.parts
+        reference, arrival = envelope.header.reference, partial(Arrival, verified, path)
+        small = [part for part in envelope.parts if part.size <= limits.inline]
         try:
-            sizes = {part.part_id: part.size for part in verified.envelope.parts}
-            check_sizes(sizes, len(verified.octets), limits)
-        except RefusedError as fault:
-            return replace(arrival, fault=fault)
-        names = {part.part_id for part in large_parts(verified.envelope, limits)}
-        try:
-            _check_listed(verified, frames)
-            pieces = {name: frames[name] for name in frames if name in names}
-            large = await self.intake.take(verified, pieces) if names else Large()
-            arrival = replace(arrival, large=large)
+            _check_fits(verified, frames, limits)
             parts = {
                 part.part_id: _small(verified, part, frames[part.part_id])
-                for part in verified.envelope.parts
-                if part.part_id in frames and part.part_id not in names
+                for part in small
+                if part.part_id in frames
             }
-        except UnavailableError as trouble:
-            busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
-            return replace(arrival, incomplete=busy)
-        absent = [
-            part.part_id
-            for part in verified.envelope.parts
-            if part.part_id not in parts and part.part_id not in names
-        ]
-        if absent and not large.under_way:
-            wanted = WantedFrame(arrival.reference, absent[0], 0)
-            return replace(arrival, incomplete=wanted)
-        arrival = replace(arrival, parts=parts)
-        if absent or verified.envelope.header.recipient.node != self._context.here:
-            return arrival
-        try:
-            return replace(arrival, body=self._open(verified, parts))
         except RefusedError as fault:
-            return replace(arrival, fault=fault)
+            return arrival(large=large, fault=fault)
+        except UnavailableError as trouble:
+            busy = BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)
+            return arrival(large=large, incomplete=busy)
+        absent = [part.part_id for part in small if part.part_id not in parts]
+        if absent and not large.under_way:
+            wanted = WantedFrame(reference, absent[0], 0)
+            return arrival(large=large, incomplete=wanted)
+        if absent or envelope.header.recipient.node != self._context.here:
+            return arrival(parts, large=large)
+        try:
+            return arrival(parts, self._read_body(verified, parts[BODY_ID]), large=large)
+        except RefusedError as fault:
+            return arrival(parts, large=large, fault=fault)
 
-    def _open(self, verified: VerifiedEnvelope, parts: Mapping[str, bytes]) -> Body:
+    def _read_body(self, verified: VerifiedEnvelope, octets: bytes) -> Body:
         envelope = verified.envelope
-        body = decode_body(parts[BODY_ID], self._context.rules.schemas)
+        body = decode_body(octets, self._context.rules.schemas)
         if body.kind != envelope.header.kind:
             raise RefusedError(
                 Reason.BODY_INVALID, f"body is {body.kind}, Kind {envelope.header.kind}"
@@ -211,7 +225,20 @@ class Pipeline:
         check_references(body, [part.part_id for part in envelope.parts])
         return body
 
-    # 3 admit
+    async def _with_large(self, arrival: Arrival, frames: Parts) -> Arrival:
+        """Put pieces of large parts on disk, and bind the rest."""
+        verified, limits = arrival.verified, self._context.parts
+        names = {part.part_id for part in large_parts(verified.envelope, limits)}
+        try:
+            _check_fits(verified, frames, limits)
+            pieces = {name: frames[name] for name in frames if name in names}
+            large = await self.intake.take(verified, pieces)
+        except RefusedError as fault:
+            return replace(arrival, fault=fault)
+        except UnavailableError as trouble:
+            busy = BusyFrame(arrival.reference, trouble.reason, RETRY_AFTER_MS)
+            return replace(arrival, incomplete=busy)
+        return self._bind(verified, arrival.path, frames, large)
 
     def _path_failure(
         self, peer: str, path: tuple[str, ...], verified: VerifiedEnvelope
@@ -271,20 +298,13 @@ class Pipeline:
 
     # questions
 
-    async def _take_ask(
-        self, peer: str, path: Path, verified: Verdict, outcomes: Counter[str]
-    ) -> list[Frame]:
+    async def _take_ask(self, opened: Opened, outcomes: Counter[str]) -> list[Frame]:
         """What became of this message? Answered by the store, a tombstone or the next hop."""
-        if not isinstance(verified, VerifiedEnvelope):
-            return [verified]
-        reference = verified.envelope.header.reference
-        failure = self._path_failure(peer, path, verified)
-        if failure is not None:
-            return [NotHereFrame(reference, failure)]
-        wanted = WantedFrame(reference, BODY_ID, 0)
-        arrival = Arrival(verified, path, incomplete=wanted, asked=True)
-        if verified.envelope.header.recipient.node == self._context.here:
-            return await self._admit(arrival, outcomes)
+        if not isinstance(opened, Arrival):
+            return [opened]
+        reference = opened.reference
+        if opened.verified.envelope.header.recipient.node == self._context.here:
+            return await self._admit(opened, outcomes)
         try:
             known = await self._context.store.read(
                 lambda connection: find_message(connection, reference, Role.TRANSIT)
@@ -292,20 +312,22 @@ class Pipeline:
         except UnavailableError as trouble:
             return [BusyFrame(reference, trouble.reason, RETRY_AFTER_MS)]
         if known is not None:
-            return await self._admit(arrival, outcomes)
-        return [await self._questions.put(arrival)]
+            return await self._admit(opened, outcomes)
+        return [await self._questions.put(opened)]
 
 
-def _check_listed(verified: VerifiedEnvelope, frames: Parts) -> None:
-    """Whether all that came is of this message, and its manifest lists it.
+def _check_fits(verified: VerifiedEnvelope, frames: Parts, limits: PartLimits) -> None:
+    """Whether its parts are within their bounds, and what came is of them.
 
     Raises:
-        UnavailableError: PART_UNEXPECTED.
+        RefusedError: TOO_LARGE.
+        UnavailableError: PART_UNEXPECTED: the manifest does not list it.
     """
-    listed = {part.part_id for part in verified.envelope.parts}
+    sizes = {part.part_id: part.size for part in verified.envelope.parts}
+    check_sizes(sizes, len(verified.octets), limits)
     reference = verified.envelope.header.reference
     for name, own in frames.items():
-        if name not in listed or any(frame.reference != reference for frame in own):
+        if name not in sizes or any(frame.reference != reference for frame in own):
             raise UnavailableError(Reason.PART_UNEXPECTED, "a part the manifest does not list")
 
 

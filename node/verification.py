@@ -1,4 +1,4 @@
-"""Step 2 of the pipeline, for all envelopes of a post at once and beside the event loop.
+"""Steps 2 and 3 of the pipeline, for a whole post at once and beside the event loop.
 
 Verifying is pure work on octets, the directory in force and the clock's reading when the post came;
 a full post of messages signed alone takes a tenth of a second, during which the loop serves others.
@@ -8,7 +8,7 @@ whoever can make a node refuse can do it by the hundred.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import structlog
 
@@ -24,43 +24,53 @@ from signing.receipts import draft_receipt, receipt_request
 from signing.verify import VerifiedEnvelope, verify_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from node.context import NodeContext
     from signing.verify import Rules
 
-Verdict: TypeAlias = VerifiedEnvelope | ReceiptFrame | BusyFrame
-"""An authentic envelope, or what to answer: a refusal of its octets, or not now."""
+T = TypeVar("T")
+
+Presented: TypeAlias = "tuple[bytes, Callable[[VerifiedEnvelope], T]]"
+"""An envelope, and what becomes of it once it is authentic: pure work too."""
 
 _log = structlog.get_logger()
 
 
-async def verify_all(context: NodeContext, peer: str, envelopes: Sequence[bytes]) -> list[Verdict]:
-    """A verdict on each envelope that a peer presents, in their order."""
+async def verify_all(
+    context: NodeContext, peer: str, presented: Sequence[Presented[T]]
+) -> list[T | ReceiptFrame | BusyFrame]:
+    """What becomes of each envelope that a peer presents, in their order.
+
+    Of one that is not authentic a refusal of its octets; of one that cannot be told now, busy.
+    """
     trust, now_ms = context.trust(), context.clock.now_ms()
     checking = context.checking(peer)
 
-    def verify(octets: bytes) -> VerifiedEnvelope | RefusedError | BusyFrame:
+    def verify(
+        octets: bytes, become: Callable[[VerifiedEnvelope], T]
+    ) -> T | RefusedError | BusyFrame:
         try:
-            return verify_envelope(octets, context.rules, trust, now_ms, checking=checking)
+            verified = verify_envelope(octets, context.rules, trust, now_ms, checking=checking)
         except RefusedError as refusal:
             _log.warning("refused", peer=peer, reason=refusal.reason.code, detail=refusal.detail)
             return refusal
         except UnavailableError as trouble:
             _log.warning("not now", peer=peer, reason=trouble.reason.code, detail=trouble.detail)
             return _not_now(octets, trouble, context.rules)
+        return become(verified)
 
-    def work() -> list[Verdict]:
-        found = [verify(octets) for octets in envelopes]
+    def work() -> list[T | ReceiptFrame | BusyFrame]:
+        found = [verify(octets, become) for octets, become in presented]
         refused = [
             (octets, each)
-            for octets, each in zip(envelopes, found, strict=True)
+            for (octets, _), each in zip(presented, found, strict=True)
             if isinstance(each, RefusedError)
         ]
         answers = iter(refuse_octets(context, refused, now_ms))
         return [next(answers) if isinstance(each, RefusedError) else each for each in found]
 
-    return await context.workers.run(work) if envelopes else []
+    return await context.workers.run(work) if presented else []
 
 
 def refuse_octets(

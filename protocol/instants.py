@@ -21,7 +21,7 @@ def format_instant(instant_ms: int) -> str:
         OverflowError: outside the years 1 to 9999.
     """
     moment = _EPOCH + timedelta(milliseconds=instant_ms)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_instant(text: str) -> int:
@@ -34,5 +34,5 @@ def parse_instant(text: str) -> int:
     if match is None or not text.isascii():
         message = f"not an instant in the form 2026-11-22T03:00:00.000Z: {text[:40]!r}"
         raise ValueError(message)
-    moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(milliseconds=1) + int(match[2])
+    seconds = int(datetime.fromisoformat(match[1] + "Z").timestamp())  # whole, so exact
+    return seconds * 1000 + int(match[2])
