@@ -309,6 +309,8 @@ class _Writer:
     def _number(self, connection: Connection) -> CaseReference | None:
         if self._case_id is None:
             return None
+        if isinstance(self._draft.body, CaseSubmit):
+            return self._case_reference(1)  # the id is fresh: nobody has said anything under it
         last = last_sequence(connection, self._case_id, self._speaker, Role.OUT)
         return self._case_reference(last + 1)
 

@@ -25,7 +25,7 @@ from node.store.queries import (
     Role,
     find_case,
     find_errand,
-    find_message,
+    find_standing,
 )
 from node.store.rows import case_row, ended, errand_row
 from protocol.envelope import Address, CaseReference, Header, Sender
@@ -104,11 +104,7 @@ def settle_unit(
     keys = {message_lock(row.reference)}
     if row.case_id is not None:
         keys.add(case_lock(row.case_id))
-    role = Role(row.role)
-    return Unit(
-        lambda connection: _decide(context, connection, verified, row.reference, role),
-        frozenset(keys),
-    )
+    return Unit(lambda connection: _decide(context, connection, verified, row), frozenset(keys))
 
 
 def message_lock(reference: MessageReference) -> str:
@@ -125,22 +121,19 @@ def _decide(
     context: NodeContext,
     connection: Connection,
     verified: VerifiedReceipt,
-    reference: MessageReference,
-    role: Role,
+    row: MessageRow,
 ) -> Decision[Settlement]:
-    row = find_message(connection, reference, role)
-    if row is None:
+    found = find_standing(connection, row)
+    if found is None:
         return _concluded([], Settlement(Effect.UNKNOWN, "unknown"))
-    now_ms = context.clock.now_ms()
-    sent = Sent(
-        row.reference, row.message_digest, row.envelope, row.to_node, Standing(row.standing)
-    )
+    now_ms, standing = context.clock.now_ms(), Standing(found)
+    sent = Sent(row.reference, row.message_digest, row.envelope, row.to_node, standing)
     verdict = judge_receipt(verified, sent)
     match verdict:
         case Settled():
             return _settle(context, connection, row, verdict, verified, now_ms)
         case InCustody(issuer):
-            return _in_custody(context, connection, row, issuer, verified, now_ms)
+            return _in_custody(context, connection, row, standing, issuer, verified, now_ms)
         case PathFailure(issuer, reason):
             _log.warning(
                 "path failure",
@@ -235,6 +228,7 @@ def _in_custody(
     context: NodeContext,
     connection: Connection,
     row: MessageRow,
+    before: Standing,
     issuer: str,
     receipt: VerifiedReceipt,
     now_ms: int,
@@ -245,13 +239,13 @@ def _in_custody(
         leaves.settled(receipt.receipt, receipt.octets, now_ms),
     ]
     standing = Standing.IN_DOUBT if row.expires_ms <= now_ms else Standing.CUSTODY
-    if row.standing != standing and not Standing(row.standing).settled:
+    if before is not standing and not before.settled:
         rows.append(Update(schema.message, row.key, {"standing": standing.value}))
     errand = find_errand(connection, row.key, DELIVER)
     if errand is not None:
         # From here on the question is what became of it; the octets stay, custody discharges
         # nobody.
-        attempts = errand.attempts + 1 if row.standing != Standing.QUEUED else 1
+        attempts = errand.attempts + 1 if before is not Standing.QUEUED else 1
         due_ms = now_ms + ASK.delay_ms(attempts, jitter(context))
         changes = {"due_ms": due_ms, "attempts": attempts, "handed": 0, "last_reason": None}
         rows.append(Update(schema.outbox, {**row.key, "purpose": DELIVER}, changes))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ENVELOPE_NAMESPACE: Final = "urn:tongban:envelope:1"
 CLOSING_TAG: Final = b"</Envelope>"
 BODY_ID: Final = "body"
+_CUT: Final = len(f"{{{ENVELOPE_NAMESPACE}}}")
 
 _INSTANCE_ATTRIBUTES: Final = etree.XPath(
     "boolean(//@xsi:*)", namespaces={"xsi": "http://www.w3.org/2001/XMLSchema-instance"}
@@ -208,42 +209,38 @@ def _describe(fault: etree._LogEntry) -> str:
 
 
 def _read_header(element: etree._Element) -> Header:
-    texts: dict[str, str] = {}
-    elements: dict[str, etree._Element] = {}
-    for child in element:
-        name = str(child.tag).partition("}")[2]
-        elements[name] = child
-        texts[name] = child.text or ""
-    sender, recipient = elements["From"], elements["To"]
-    case = elements.get("Case")
+    elements = {str(child.tag)[_CUT:]: child for child in element}
+    texts = {name: child.text or "" for name, child in elements.items()}
+    # All attributes at once: each look at an element costs more than reading a dictionary.
+    sender, recipient, case = (
+        dict(elements[name].items()) if name in elements else {} for name in ("From", "To", "Case")
+    )
     return Header(
         message_id=texts["MessageId"],
         kind=texts["Kind"],
         created_ms=parse_instant(texts["Created"]),
         expires_ms=parse_instant(texts["Expires"]),
-        sender=Sender(sender.attrib["node"], sender.attrib["authority"], sender.attrib["key"]),
-        recipient=Address(recipient.attrib["node"], recipient.attrib["authority"]),
-        case=None
-        if case is None
-        else CaseReference(case.attrib["id"], _canonical_integer(case.attrib["sequence"])),
+        sender=Sender(sender["node"], sender["authority"], sender["key"]),
+        recipient=Address(recipient["node"], recipient["authority"]),
+        case=CaseReference(case["id"], _canonical_integer(case["sequence"])) if case else None,
         in_reply_to=texts.get("InReplyTo"),
         trace=texts.get("Trace"),
     )
 
 
 def _read_part(element: etree._Element) -> Part:
-    digest_text = element.attrib["digest"]
-    digest = base64.b64decode(digest_text, validate=True)
-    if base64.b64encode(digest).decode() != digest_text:
+    stated = dict(element.items())
+    digest = base64.b64decode(stated["digest"], validate=True)
+    if base64.b64encode(digest).decode() != stated["digest"]:
         message = "digest is not base64 in its one form"
         raise ValueError(message)
     return Part(
-        part_id=element.attrib["id"],
-        role="body" if element.attrib["role"] == "body" else "material",
-        media_type=element.attrib["mediaType"],
-        size=_canonical_integer(element.attrib["size"]),
+        part_id=stated["id"],
+        role="body" if stated["role"] == "body" else "material",
+        media_type=stated["mediaType"],
+        size=_canonical_integer(stated["size"]),
         digest=digest,
-        schema=element.get("schema"),
+        schema=stated.get("schema"),
     )
 
 

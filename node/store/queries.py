@@ -170,6 +170,19 @@ def find_message(
     return None
 
 
+_STANDING: Final = Query(
+    select(schema.message.c.standing).where(
+        given(schema.message, "authority", "message_id", "role")
+    ),
+    str,
+)
+
+
+def find_standing(connection: Connection, message: MessageRow) -> str | None:
+    """How a message stands now, if it is known; nothing else of its row changes before its end."""
+    return _STANDING.first(connection, **message.key)
+
+
 _BY_ID: Final = Query(
     select(*columns(schema.message, MessageRow)).where(given(schema.message, "message_id")),
     MessageRow,
