@@ -38,6 +38,7 @@ MODULES: Final = {
     "log": "node.cli.log",
     "evidence": "node.cli.evidence",
     "verify": "node.cli.evidence",
+    "erase": "node.cli.erase",
 }
 
 

@@ -388,10 +388,41 @@ class PartsSection(_Table):
         int,
         Field(ge=_HORIZON_DAYS, le=366),
         Key(
-            "枢纽在目的地签收后保留大部件的天数（对端从旧备份恢复时要用）",
-            "days a hub keeps large parts after the destination's receipt, for peers that recover",
+            "枢纽在目的地签收后保留部件的天数（对端从旧备份恢复时要用）",
+            "days a hub keeps parts after the destination's receipt, for peers that recover",
         ),
     ] = _HORIZON_DAYS
+
+
+def _beyond_the_horizon(days: int) -> int:
+    if 0 < days <= _HORIZON_DAYS:
+        message = f"0, or more than the {_HORIZON_DAYS} days in which peers may need them again"
+        raise ValueError(message)
+    return days
+
+
+class RetentionSection(_Table):
+    """[retention]."""
+
+    contents_days: Annotated[
+        int,
+        Field(ge=0, le=36_500),
+        AfterValidator(_beyond_the_horizon),
+        Key(
+            "签收后满此天数且已办结，自动删除正文与材料（凭证保留）；0：只按指令删除",
+            "days after the receipt until contents are erased, if the case is over; 0: on order",
+            0,
+        ),
+    ] = 0
+    answers_days: Annotated[
+        int,
+        Field(ge=30, le=3_660),
+        Key(
+            "幂等键的应答保留天数；此后同一键视为新请求",
+            "days an idempotency key is known; after that it is a new request",
+            MAX_LIFETIME_MS // _DAY_MS,
+        ),
+    ] = MAX_LIFETIME_MS // _DAY_MS
 
 
 class FerrySection(_Table):
@@ -498,6 +529,9 @@ class Config(_Table):
         Field(default_factory=dict, validate_default=True),
         Key("大部件", "large parts"),
     ]
+    retention: Annotated[
+        RetentionSection, Key("留存期限", "how long octets are kept; proof is kept for ever")
+    ] = RetentionSection()
     ferry: Annotated[
         tuple[FerrySection, ...],
         Field(strict=False),

@@ -9,7 +9,7 @@ from node.effort import Effort
 from node.parts.limits import PartLimits
 from node.workers import InlineWorkers
 from protocol.identifiers import province_of
-from protocol.limits import DEFAULT_LIFETIME_MS
+from protocol.limits import DEFAULT_LIFETIME_MS, MAX_LIFETIME_MS
 from routing.directory import Standing
 from signing.keys import KeyUse
 
@@ -32,6 +32,19 @@ class Federation:
     catalogue: Catalogue
 
 
+@dataclass(frozen=True, slots=True)
+class RetentionTimes:
+    """How long what is kept, milliseconds.
+
+    Attributes:
+        contents_ms: Contents of our own messages, after the receipt; None: until ordered.
+        answers_ms: Answers under idempotency keys.
+    """
+
+    contents_ms: int | None = None
+    answers_ms: int = MAX_LIFETIME_MS
+
+
 @dataclass(slots=True)
 class NodeContext:
     """This node.
@@ -47,6 +60,7 @@ class NodeContext:
         federation: The directory and catalogue in force; assigned anew after a synchronisation.
         lifetime_ms: How long a message of ours may be under way.
         parts: Bounds of large parts.
+        retention: How long what is kept.
         failing: The peers that do not answer now: link health, kept by the dispatchers.
         effort: What checking the octets of each peer may still cost.
         workers: Where long pure work is done.
@@ -62,6 +76,7 @@ class NodeContext:
     federation: Federation
     lifetime_ms: int = DEFAULT_LIFETIME_MS
     parts: PartLimits = field(default_factory=PartLimits)
+    retention: RetentionTimes = field(default_factory=RetentionTimes)
     failing: set[str] = field(default_factory=set)
     effort: Effort = field(default_factory=Effort)
     workers: Workers = field(default_factory=InlineWorkers)

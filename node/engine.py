@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from node.erasure import Eraser
 from node.links import Links
 from node.log.heads import HeadExchange
 from node.log.sequencer import Sequencer
@@ -25,6 +26,7 @@ from node.parts.uploads import Uploads
 from node.pipeline import Pipeline
 from node.recovery.gate import CHECK_MS, Recovery
 from node.recovery.marker import NoMarker
+from node.retention import Retention
 from node.store.queries import peers_with_errands
 from protocol.bodies import Actor, Ping
 from protocol.envelope import Address
@@ -36,12 +38,15 @@ if TYPE_CHECKING:
 
     from node.carriers.ferry import Ferry
     from node.context import NodeContext
+    from node.erasure import Scope
     from node.links import Pull
     from node.ports import Transport
     from node.recovery.marker import Marker
     from node.stamps import Stamper
+    from node.store.contents import ErasureRow
     from node.store.queries import PeerRow
     from protocol.frames import Frame
+    from signing.erasure import Order
     from signing.log import Head
 
 _SALT_OCTETS: Final = 16
@@ -92,7 +97,11 @@ class Engine:
             context, self._links.questions, self._hear, self._links.wake, self.recovery.replay
         )
         self.uploads = Uploads(context)
-        self._sweeper = Sweeper(context, self._pipeline.intake, self.uploads)
+        self._eraser = Eraser(context)
+        retention = Retention(
+            context, self._pipeline.intake, self._eraser, lambda: self.recovery.working
+        )
+        self._sweeper = Sweeper(context, self._pipeline.intake, self.uploads, retention)
         self.log = Sequencer(context, self._heads.news, marker, may=lambda: self.recovery.working)
         self.stamper = stamper
 
@@ -170,6 +179,17 @@ class Engine:
         if isinstance(outcome, Filed):
             self._links.wake(outcome.route[min(1, len(outcome.route) - 1)])
         return outcome
+
+    async def erase(self, order: Order, scope: Scope) -> Sequence[ErasureRow]:
+        """Erase contents of messages of one of our authorities; see `node.erasure`.
+
+        Raises:
+            RefusedError, UnavailableError: as `Eraser.erase`; RECOVERING.
+        """
+        self.recovery.require_working()
+        erased = await self._eraser.erase(order, scope)
+        self.log.wake()
+        return erased
 
     async def ping(self, node: str) -> Outcome:
         """Queue a ping to a node: its operator's receipt shows that the way is open.

@@ -29,7 +29,7 @@ from node.carriers.ferry import Ferry, FerryTerms, Folders
 from node.carriers.https import Endpoint, HttpsTransport, ListenerLimits, PeerListener
 from node.clock import SystemClock, SystemEntropy
 from node.config import ConfigError, Problem
-from node.context import NodeContext
+from node.context import NodeContext, RetentionTimes
 from node.engine import Engine
 from node.federation import Trust
 from node.heap import settled_heap
@@ -160,6 +160,7 @@ async def running(
             federation=federation,
             lifetime_ms=config.limits.lifetime_days * _DAY_MS,
             parts=_part_limits(config),
+            retention=_retention(config),
             workers=workers,
         )
         transport = HttpsTransport(identity, dialled(directory, here))
@@ -361,6 +362,12 @@ def _part_limits(config: Config) -> PartLimits:
         idle_ms=section.idle_hours * _HOUR_MS,
         forwarded_ms=section.forwarded_days * _DAY_MS,
     )
+
+
+def _retention(config: Config) -> RetentionTimes:
+    section = config.retention
+    contents_ms = section.contents_days * _DAY_MS or None
+    return RetentionTimes(contents_ms, section.answers_days * _DAY_MS)
 
 
 def _ferries(context: NodeContext, config: Config) -> dict[str, Ferry]:

@@ -316,6 +316,12 @@ class Reason(Enum):
         "尚未编入存证日志", "recorded, and not under a signed head yet",
         "稍候再取", "ask again in a minute",
     )
+    STILL_NEEDED = (
+        94, "still-needed", True, "EV-24",
+        "内容尚需留存,不能删除", "something still needs these contents",
+        "待送达、办结、签收满 35 天且收件箱处理完毕后再删除",
+        "erase them once the message is settled for 35 days, its case over, its inbox entry done",
+    )
     # Transient causes that are nobody's fault (TR).
     KEY_UNKNOWN = (
         100, "key-unknown", False, "TR-1",

@@ -11,7 +11,8 @@ trust anchor always comes from outside the file:
                     message and the receipt that ended it are leaves of it              EV-19
     5. envelopes    each passes the ten steps of `signing.verify`, at the instant
                     another node first said that it had seen it                         EV-4
-    6. parts        each equals its line of the manifest; what is missing was erased    EV-5
+    6. parts        each equals its line of the manifest; an erasure is of this
+                    message; what else is missing was left out                          EV-5 EV-29
     7. receipts     each verifies and is about its message; the destination's is there  EV-6
     8. subject      the messages are the subject's, each sender's numbers without gap   EV-7
     9. seal         the exporting node signed every octet before the seal               EV-8
@@ -40,29 +41,32 @@ from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from protocol.wire import parse_canonical
 from signing.batch import Checking
+from signing.erasure import Erasure, read_erasure
 from signing.evidence_file import (
     MAGIC,
     MEDIA_TYPE,
     SEAL_DOMAIN,
     About,
     EvidenceFile,
+    InMemory,
     LeafProof,
     LogEvidence,
     MessageEvidence,
     Seal,
+    Source,
     Subject,
     invalid,
     read_about,
     take_apart,
-    write_evidence,
 )
 from signing.evidence_log import Dated, check_log
+from signing.evidence_writer import MessageToShow, write_evidence
 from signing.keys import KeyUse
 from signing.receipts import VerifiedReceipt, concerns, verify_receipt
-from signing.verify import Rules, VerifiedEnvelope, check_part, verify_envelope
+from signing.verify import Rules, VerifiedEnvelope, check_digest, check_size, verify_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from protocol.envelope import Environment
     from signing.stamps import StampRoots
@@ -76,6 +80,7 @@ __all__ = [
     "LeafProof",
     "LogEvidence",
     "MessageEvidence",
+    "MessageToShow",
     "OpenTrust",
     "Outcome",
     "Proven",
@@ -125,7 +130,8 @@ class Proven:
         reason: Why it was refused.
         received_ms: When the destination said so.
         custody: Forwarders that had it on disk.
-        erased: Parts of its manifest that are not in the file.
+        missing: Parts of its manifest that are not in the file.
+        erasure: Why, if they were erased; else whoever exported it left them out.
     """
 
     message_id: str
@@ -137,7 +143,8 @@ class Proven:
     reason: Reason | None
     received_ms: int
     custody: tuple[str, ...]
-    erased: tuple[str, ...]
+    missing: tuple[str, ...]
+    erasure: Erasure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +159,12 @@ class Report:
 
 
 def verify_evidence(
-    octets: bytes, open_trust: OpenTrust, rules: Rules, roots: StampRoots = ()
+    file: bytes | Source, open_trust: OpenTrust, rules: Rules, roots: StampRoots = ()
 ) -> Report:
     """Run the steps of the module's docstring.
 
     Args:
-        octets: The file.
+        file: Its octets, or where they are: parts are then read piece by piece.
         open_trust: Opens the file's directory documents under the trust anchor from outside it;
             raises RefusedError or UnavailableError.
         rules: What envelopes are held against; the environment is the file's own.
@@ -166,24 +173,28 @@ def verify_evidence(
 
     Returns:
         The report; nothing about a bad file is ever raised.
+
+    Raises:
+        OSError: what `file` raises.
     """
+    source = InMemory(file) if isinstance(file, bytes) else file
     steps = _Steps()
     try:
         # 1 container
-        file = steps.run("container", "文件结构", lambda: take_apart(octets))
+        taken = steps.run("container", "文件结构", lambda: take_apart(source))
         # 2 about
-        about = steps.run("about", "文件说明", lambda: read_about(file.about))
+        about = steps.run("about", "文件说明", lambda: read_about(taken.about))
         # 3 directories
         trust = steps.run(
             "directories",
             "节点目录与信任锚",
-            lambda: open_trust(file.directories, about.environment),
+            lambda: open_trust(taken.directories, about.environment),
         )
         # 4 log
         dated = steps.run(
             "log",
             "存证日志与时间戳",
-            lambda: check_log(file, about, trust, roots, rules.schemas),
+            lambda: check_log(taken, about, trust, roots, rules.schemas),
         )
         # 5 envelopes
         held_to = replace(rules, environment=about.environment)
@@ -193,19 +204,26 @@ def verify_evidence(
             "报文签名",
             lambda: [
                 _authenticate(held, held_to, trust, (about, dated), checking)
-                for held in file.messages
+                for held in taken.messages
             ],
         )
         # 6 parts
-        steps.run("parts", "部件摘要", lambda: [_check_parts(one) for one in authentic])
+        shown = steps.run(
+            "parts", "部件摘要", lambda: _Contents([_check_parts(one) for one in authentic])
+        )
         # 7 receipts
         settled = steps.run(
-            "receipts", "回执", lambda: [_check_receipts(one, trust, checking) for one in authentic]
+            "receipts",
+            "回执",
+            lambda: [
+                _check_receipts(one, erasure, trust, checking)
+                for one, erasure in zip(authentic, shown.erasures, strict=True)
+            ],
         )
         # 8 subject
         steps.run("subject", "归属与序号", lambda: _check_subject(about, authentic))
         # 9 seal
-        steps.run("seal", "导出节点签封", lambda: _check_seal(file.seal, about, trust))
+        steps.run("seal", "导出节点签封", lambda: _check_seal(taken.seal, about, trust))
     except _EndedError as end:
         return Report(end.outcome, tuple(steps.taken))
     return Report(Outcome.VALID, tuple(steps.taken), about, tuple(settled), dated.stamped_ms)
@@ -257,7 +275,7 @@ def _summary(result: object) -> str:
             return f"{len(result.directories)} directories, {len(result.messages)} messages"
         case About():
             return f"{result.subject} {result.subject_id}, exported by {result.node}"
-        case Dated():
+        case Dated() | _Contents():
             return result.told
         case list():
             return f"{len(result)} messages checked"
@@ -313,18 +331,46 @@ def _said(receipts: Sequence[bytes], trust: TrustSet, checking: Checking) -> lis
     return said
 
 
-def _check_parts(one: _Authentic) -> int:
-    """How many of its parts are there, each equal to its line."""
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What step 6 found: per message the record of its erasure, and the parts there and not."""
+
+    found: Sequence[tuple[Erasure | None, int, int]]
+
+    @property
+    def erasures(self) -> Iterator[Erasure | None]:
+        return (erasure for erasure, _, _ in self.found)
+
+    @property
+    def told(self) -> str:
+        there = sum(count for _, count, _ in self.found)
+        erased = sum(count for erasure, _, count in self.found if erasure is not None)
+        left_out = sum(count for erasure, _, count in self.found if erasure is None)
+        told = f"{len(self.found)} messages checked; parts: {there} there"
+        told += f", {erased} erased" if erased else ""
+        return told + (f", {left_out} left out" if left_out else "")
+
+
+def _check_parts(one: _Authentic) -> tuple[Erasure | None, int, int]:
+    """Each of its parts equals its line; how many are there, how many are not, and if erased."""
     listed = {part.part_id: part for part in one.verified.envelope.parts}
-    for name, octets in one.held.parts.items():
+    for name, contents in one.held.parts.items():
         part = listed.get(name)
         if part is None:
             raise one.fault(f"part {name} is not in the manifest")
-        check_part(one.verified, part, octets)
-    return len(one.held.parts)
+        suite = one.verified.suite
+        # Of the size first: what is too long is not read to its end.
+        check_size(part, contents.size)
+        check_digest(part, contents.digest(suite))
+    erasure = None if one.held.erasure is None else read_erasure(one.held.erasure)
+    if erasure is not None and erasure.message_digest != one.verified.message_digest:
+        raise one.fault("the erasure of another message")
+    return erasure, len(one.held.parts), len(listed) - len(one.held.parts)
 
 
-def _check_receipts(one: _Authentic, trust: TrustSet, checking: Checking) -> Proven:
+def _check_receipts(
+    one: _Authentic, erasure: Erasure | None, trust: TrustSet, checking: Checking
+) -> Proven:
     final: VerifiedReceipt | None = None
     custody: list[str] = []
     header = one.verified.envelope.header
@@ -354,11 +400,12 @@ def _check_receipts(one: _Authentic, trust: TrustSet, checking: Checking) -> Pro
         reason=final.receipt.reason,
         received_ms=final.receipt.instant_ms,
         custody=tuple(custody),
-        erased=tuple(
+        missing=tuple(
             part.part_id
             for part in one.verified.envelope.parts
             if part.part_id not in one.held.parts
         ),
+        erasure=erasure,
     )
 
 

@@ -11,7 +11,8 @@ this order and no other:
     6     head       the exporting node's signed log head, at most one
     7     stamp      a time stamp over it (RFC 3161), at most one
     3     envelope   one message; then, for this message:
-    4     part       u8 n | part id | octets; none for a part that was erased
+    4     part       u8 n | part id | octets; a longer part goes on in the next record
+    10    erasure    in the place of parts: the record that they were erased
     5     receipt    the destination's, and the custody of forwarders
     8     proof      leaf (41 octets) | u64 index | path (k x 32): a leaf of the head's log
     9     seal       key id (32 octets, raw) | signature (64 octets), and nothing after it
@@ -19,7 +20,9 @@ this order and no other:
 
 The seal is the exporting node's signature over ``TONGBAN-EVIDENCE-1`` NUL and the digest (of its
 key's suite) of every octet before the seal's record. No record points at another, so a file can be
-written and read front to back. What the records have to say is checked in `signing.evidence`.
+written front to back (`signing.evidence_writer`) while parts come from a disk. A reader holds all
+but the parts in memory, within a bound; parts stay where they are and are read piece by piece. What
+the records have to say is checked in `signing.evidence`.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from protocol.errors import RefusedError
 from protocol.identifiers import is_region, is_uuid7
@@ -38,20 +41,21 @@ from protocol.limits import (
     HEAD_OCTETS,
     MAX_DOCUMENT_OCTETS,
     MAX_ENVELOPE_OCTETS,
+    MAX_PIECE_OCTETS,
     MAX_STAMP_OCTETS,
     MIB,
 )
 from protocol.reasons import Reason
 from protocol.receipt import MAX_RECEIPT_OCTETS
-from signing.keys import KeyUse, SigningRequest
+from signing.erasure import ERASURE_OCTETS
 from signing.log import LEAF_OCTETS
-from signing.suites import Suite, digest
+from signing.running import running_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from protocol.envelope import Environment
-    from signing.keys import KeyStore
+    from signing.suites import Suite
 
 MAGIC: Final = b"TBEV1\n"
 MEDIA_TYPE: Final = "application/vnd.tongban.evidence"
@@ -59,9 +63,12 @@ FORMAT: Final = "tongban-evidence-1"
 SEAL_DOMAIN: Final = b"TONGBAN-EVIDENCE-1\x00"
 MAX_RECORDS: Final = 100_000
 """Records in one file: a long case with every material it may have."""
+MAX_HELD_OCTETS: Final = 256 * MIB
+"""Octets of all records that are no parts: what a reader holds in memory (EV-32)."""
 
 _MAX_ABOUT_OCTETS: Final = 4096
-_MAX_PART_OCTETS: Final = 1024 * MIB
+_MAX_NAME_OCTETS: Final = 32
+_MAX_PART_OCTETS: Final = 1 + _MAX_NAME_OCTETS + MAX_PIECE_OCTETS
 _KEY_OCTETS: Final = 32
 _SEAL_OCTETS: Final = _KEY_OCTETS + 64
 _HEAD: Final = struct.Struct(">BI")
@@ -83,6 +90,7 @@ class Record(Enum):
     STAMP = (7, MAX_STAMP_OCTETS)
     PROOF = (8, LEAF_OCTETS + 8 + MAX_PATH * 32)
     SEAL = (9, _SEAL_OCTETS)
+    ERASURE = (10, ERASURE_OCTETS)
 
     def __init__(self, number: int, largest: int) -> None:
         self.number: Final = number
@@ -92,14 +100,15 @@ class Record(Enum):
 _RECORDS: Final = {record.number: record for record in Record}
 
 # After a record of this type may come one of these.
-_NEXT: Final = {
+_NEXT: Final[Mapping[Record | None, tuple[Record, ...]]] = {
     None: (Record.ABOUT,),
     Record.ABOUT: (Record.DIRECTORY,),
     Record.DIRECTORY: (Record.DIRECTORY, Record.HEAD, Record.ENVELOPE),
     Record.HEAD: (Record.STAMP, Record.ENVELOPE),
     Record.STAMP: (Record.ENVELOPE,),
-    Record.ENVELOPE: (Record.PART, Record.RECEIPT),
+    Record.ENVELOPE: (Record.PART, Record.ERASURE, Record.RECEIPT),
     Record.PART: (Record.PART, Record.RECEIPT),
+    Record.ERASURE: (Record.RECEIPT,),
     Record.RECEIPT: (Record.RECEIPT, Record.PROOF, Record.ENVELOPE, Record.SEAL),
     Record.PROOF: (Record.PROOF, Record.ENVELOPE, Record.SEAL),
     Record.SEAL: (),
@@ -124,21 +133,81 @@ class About:
     exported_ms: int
 
 
+class Source(Protocol):
+    """Where a file is read from."""
+
+    @property
+    def size(self) -> int:
+        """Octets."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many octets from there on; fewer only if it ends before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A file that is held whole."""
+
+    octets: bytes
+
+    @property
+    def size(self) -> int:
+        """See `Source.size`."""
+        return len(self.octets)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `Source.read`."""
+        return self.octets[offset : offset + length]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A part, where it stands in the file.
+
+    Attributes:
+        source: The file.
+        pieces: Offset and length of each, in order; at most `MAX_PIECE_OCTETS`.
+    """
+
+    source: Source
+    pieces: tuple[tuple[int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Octets."""
+        return sum(length for _, length in self.pieces)
+
+    def digest(self, suite: Suite) -> bytes:
+        """The suite's digest of it.
+
+        Raises:
+            UnavailableError: SUITE_UNAVAILABLE.
+        """
+        running = running_digest(suite)
+        for offset, length in self.pieces:
+            running.update(self.source.read(offset, length))
+        return running.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class MessageEvidence:
-    """One message as held: its envelope, the parts not erased, the receipts given for it.
+    """One message as a file has it.
 
     Attributes:
         envelope: As signed.
-        parts: By id.
+        parts: Those that are there, by id.
         receipts: As signed.
         proofs: That message and receipts stand in the log of the file's head; see `LeafProof`.
+        erasure: The record that the parts were erased.
     """
 
     envelope: bytes
-    parts: Mapping[str, bytes]
+    parts: Mapping[str, Contents]
     receipts: Sequence[bytes]
     proofs: Sequence[LeafProof] = ()
+    erasure: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +234,15 @@ class LogEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The last record: whose key, its signature, and the octets it has to be over."""
+    """The last record: whose key, its signature, and what it has to be over."""
 
     key_id: str
     signature: bytes
-    content: bytes
+    content: Contents
 
     def signed_octets(self, suite: Suite) -> bytes:
         """What the signature covers, by the suite of the key."""
-        return _sealed(self.content, suite)
+        return SEAL_DOMAIN + self.content.digest(suite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,38 +254,6 @@ class EvidenceFile:
     messages: tuple[MessageEvidence, ...]
     seal: Seal
     log: LogEvidence | None = None
-
-
-def write_evidence(
-    about: About,
-    directories: Sequence[bytes],
-    messages: Sequence[MessageEvidence],
-    keys: KeyStore,
-    log: LogEvidence | None = None,
-) -> bytes:
-    """The file's octets, sealed with the exporting node's evidence key.
-
-    Raises:
-        KeyStoreError: the store holds no evidence key of the exporting node.
-        UnavailableError: SUITE_UNAVAILABLE: it cannot sign now.
-    """
-    records = [_record(Record.ABOUT, write_about(about))]
-    records += [_record(Record.DIRECTORY, octets) for octets in directories]
-    if log is not None:
-        records.append(_record(Record.HEAD, log.head))
-        records += [_record(Record.STAMP, log.stamp)] if log.stamp is not None else []
-    for message in messages:
-        records.append(_record(Record.ENVELOPE, message.envelope))
-        for part_id, octets in message.parts.items():
-            name = part_id.encode("ascii")
-            records.append(_record(Record.PART, bytes([len(name)]) + name + octets))
-        records += [_record(Record.RECEIPT, octets) for octets in message.receipts]
-        records += [_record(Record.PROOF, proof.octets) for proof in message.proofs]
-    content = MAGIC + b"".join(records)
-    key_id = keys.find(KeyUse.EVIDENCE, about.node)
-    sealed = _sealed(content, keys.public(key_id).suite)
-    (signature,) = keys.sign([SigningRequest(key_id, sealed)])
-    return content + _record(Record.SEAL, base64.urlsafe_b64decode(key_id + "=") + signature)
 
 
 def write_about(about: About) -> bytes:
@@ -232,85 +269,123 @@ def write_about(about: About) -> bytes:
     return json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _record(record: Record, octets: bytes) -> bytes:
-    return _HEAD.pack(record.number, len(octets)) + octets
-
-
-def _sealed(content: bytes, suite: Suite) -> bytes:
-    return SEAL_DOMAIN + digest(suite, content)
-
-
-def take_apart(octets: bytes) -> EvidenceFile:
+def take_apart(source: Source) -> EvidenceFile:
     """Split a file into its records; every length is checked before it is used.
 
     Raises:
         RefusedError: EVIDENCE_INVALID, naming the place.
     """
-    if not octets.startswith(MAGIC):
+    if source.read(0, len(MAGIC)) != MAGIC:
         raise invalid("does not begin like an evidence file")
-    records = list(_split(octets))
-    if not records or records[-1][1] is not Record.SEAL:
+    records = list(_split(source))
+    if not records or records[-1].record is not Record.SEAL:
         raise invalid("no seal at the end")
-    end, _, seal = records[-1]
-    if len(seal) != _SEAL_OCTETS:
-        raise invalid(f"a seal of {len(seal)} octets")
-    key_id = base64.urlsafe_b64encode(seal[:_KEY_OCTETS]).decode("ascii").rstrip("=")
-    head = next((body for _, record, body in records if record is Record.HEAD), None)
-    stamp = next((body for _, record, body in records if record is Record.STAMP), None)
+    seal = records[-1]
+    if len(seal.body) != _SEAL_OCTETS:
+        raise invalid(f"a seal of {len(seal.body)} octets")
+    key_id = base64.urlsafe_b64encode(seal.body[:_KEY_OCTETS]).decode("ascii").rstrip("=")
+    head = next((row.body for row in records if row.record is Record.HEAD), None)
+    stamp = next((row.body for row in records if row.record is Record.STAMP), None)
+    steps = range(0, seal.place, MAX_PIECE_OCTETS)
+    content = tuple((place, min(MAX_PIECE_OCTETS, seal.place - place)) for place in steps)
     return EvidenceFile(
-        about=records[0][2],
-        directories=tuple(body for _, record, body in records if record is Record.DIRECTORY),
-        messages=tuple(_messages(records)),
-        seal=Seal(key_id, seal[_KEY_OCTETS:], octets[:end]),
+        about=records[0].body,
+        directories=tuple(row.body for row in records if row.record is Record.DIRECTORY),
+        messages=tuple(_messages(source, records)),
+        seal=Seal(key_id, seal.body[_KEY_OCTETS:], Contents(source, content)),
         log=None if head is None else LogEvidence(head, stamp),
     )
 
 
-def _messages(records: Sequence[tuple[int, Record, bytes]]) -> Iterator[MessageEvidence]:
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A record, where it begins, and its octets: of a part only the first, and all its length."""
+
+    place: int
+    record: Record
+    body: bytes
+    length: int
+
+
+@dataclass(slots=True)
+class _Message:
+    """An envelope and what has followed it so far."""
+
+    envelope: bytes
+    parts: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    receipts: list[bytes] = field(default_factory=list)
+    proofs: list[LeafProof] = field(default_factory=list)
+    erasure: bytes | None = None
+
+    def add_piece(self, row: _Placed) -> None:
+        """A piece of the part before, or the first of another."""
+        name = _part_name(row)
+        began = row.place + _HEAD.size + 1 + len(name)
+        piece = began, row.length - 1 - len(name)
+        if name in self.parts and name != next(reversed(self.parts)):
+            raise invalid(f"part {name} twice, at octet {row.place}")
+        if name in self.parts and not (piece[1] and self.parts[name][-1][1]):
+            raise invalid(f"part {name} goes on with nothing, at octet {row.place}")
+        self.parts.setdefault(name, []).append(piece)
+
+
+def _messages(source: Source, records: Sequence[_Placed]) -> Iterator[MessageEvidence]:
     """Each envelope with what follows it."""
-    found: list[tuple[bytes, dict[str, bytes], list[bytes], list[LeafProof]]] = []
-    for place, record, body in records:
-        if record is Record.ENVELOPE:
-            found.append((body, {}, [], []))
-        elif record is Record.PART:
-            name, part = _read_part(body, place)
-            if name in found[-1][1]:
-                raise invalid(f"part {name} twice, at octet {place}")
-            found[-1][1][name] = part
-        elif record is Record.RECEIPT:
-            found[-1][2].append(body)
-        elif record is Record.PROOF:
-            found[-1][3].append(_read_proof(body, place))
-    for message in found:
-        yield MessageEvidence(*message)
+    found: list[_Message] = []
+    for row in records:
+        match row.record:
+            case Record.ENVELOPE:
+                found.append(_Message(row.body))
+            case Record.PART:
+                found[-1].add_piece(row)
+            case Record.ERASURE:
+                found[-1].erasure = row.body
+            case Record.RECEIPT:
+                found[-1].receipts.append(row.body)
+            case Record.PROOF:
+                found[-1].proofs.append(_read_proof(row.body, row.place))
+            case _:
+                pass
+    for one in found:
+        parts = {name: Contents(source, tuple(pieces)) for name, pieces in one.parts.items()}
+        yield MessageEvidence(one.envelope, parts, one.receipts, one.proofs, one.erasure)
 
 
-def _split(octets: bytes) -> Iterator[tuple[int, Record, bytes]]:
+def _split(source: Source) -> Iterator[_Placed]:
     """Every record with its place."""
-    place, before = len(MAGIC), None
+    before: Record | None = None
+    place, held, size = len(MAGIC), 0, source.size
     for _ in range(MAX_RECORDS):
-        if place == len(octets):
+        if place == size:
             return
-        if place + _HEAD.size > len(octets):
+        head = source.read(place, _HEAD.size)
+        if len(head) != _HEAD.size:
             raise invalid(f"cut short at octet {place}")
-        number, length = _HEAD.unpack_from(octets, place)
+        number, length = _HEAD.unpack(head)
         record = _RECORDS.get(number)
         if record is None or record not in _NEXT[before]:
             raise invalid(f"record type {number} does not belong at octet {place}")
-        if length > record.largest or place + _HEAD.size + length > len(octets):
+        begin, end = place + _HEAD.size, place + _HEAD.size + length
+        if length > record.largest or end > size:
             raise invalid(f"length {length} of the record at octet {place}")
-        yield place, record, octets[place + _HEAD.size : place + _HEAD.size + length]
-        place += _HEAD.size + length
-        before = record
+        wanted = min(length, 1 + _MAX_NAME_OCTETS) if record is Record.PART else length
+        held += 0 if record is Record.PART else length
+        if held > MAX_HELD_OCTETS:
+            raise invalid(f"more than {MAX_HELD_OCTETS} octets beside parts, at octet {place}")
+        body = source.read(begin, wanted)
+        if len(body) != wanted:
+            raise invalid(f"cut short at octet {place}")
+        yield _Placed(place, record, body, length)
+        place, before = end, record
     raise invalid(f"more than {MAX_RECORDS} records")
 
 
-def _read_part(body: bytes, place: int) -> tuple[str, bytes]:
-    length = body[0] if body else 0
-    name = body[1 : 1 + length]
+def _part_name(row: _Placed) -> str:
+    length = row.body[0] if row.body else 0
+    name = row.body[1 : 1 + length]
     if not length or len(name) != length or not name.isascii():
-        raise invalid(f"name of the part at octet {place}")
-    return name.decode("ascii"), body[1 + length :]
+        raise invalid(f"name of the part at octet {row.place}")
+    return name.decode("ascii")
 
 
 def _read_proof(body: bytes, place: int) -> LeafProof:

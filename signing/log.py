@@ -101,6 +101,8 @@ class LeafType(IntEnum):
     """A head of a peer's log that this node keeps."""
     RECOVERY = 9
     """The log goes on after a loss, as a new incarnation."""
+    ERASURE = 10
+    """Contents of a message were erased here; its proof stays."""
 
     @property
     def code(self) -> str:
@@ -123,6 +125,7 @@ _CHINESE: Final = {
     LeafType.RECEIPT_TAKEN: "回执收到",
     LeafType.PEER_HEAD: "对端日志头",
     LeafType.RECOVERY: "恢复",
+    LeafType.ERASURE: "内容删除",
 }
 
 

@@ -190,9 +190,19 @@ def check_part(verified: VerifiedEnvelope, part: Part, octets: bytes) -> None:
             message is never
             refused for it (PA-2).
     """
-    if len(octets) != part.size:
+    check_size(part, len(octets))
+    check_digest(part, digest(verified.suite, octets))
+
+
+def check_size(part: Part, size: int) -> None:
+    """Check how many octets a part has; as `check_part`."""
+    if size != part.size:
         raise UnavailableError(
-            Reason.PART_MISMATCH, f"{part.part_id}: {len(octets)} octets, listed {part.size}"
+            Reason.PART_MISMATCH, f"{part.part_id}: {size} octets, listed {part.size}"
         )
-    if not hmac.compare_digest(digest(verified.suite, octets), part.digest):
+
+
+def check_digest(part: Part, found: bytes) -> None:
+    """Check the digest of a part, in the suite of its message; as `check_part`."""
+    if not hmac.compare_digest(found, part.digest):
         raise UnavailableError(Reason.PART_MISMATCH, f"{part.part_id}: digest")

@@ -16,7 +16,7 @@ from signing.evidence import (
     MAGIC,
     SEAL_DOMAIN,
     About,
-    MessageEvidence,
+    MessageToShow,
     Outcome,
     Report,
     Subject,
@@ -108,7 +108,7 @@ def message(
     refusal: RefusedError | None = None,
     received_ms: int = NOW_MS,
     **changes: Any,
-) -> MessageEvidence:
+) -> MessageToShow:
     """A message with its destination's receipt and these nodes' custody."""
     suite = held.records[0].key.suite
     octets = signed_by_sender(envelope(held, suite, number=number, **changes), held)
@@ -119,10 +119,10 @@ def message(
     receipts.append(
         receipt_for(checked, held, destination, kind, now_ms=received_ms, refusal=refusal)
     )
-    return MessageEvidence(octets, PARTS if parts is None else parts, receipts)
+    return MessageToShow(octets, PARTS if parts is None else parts, receipts)
 
 
-def story(held: Keys) -> list[MessageEvidence]:
+def story(held: Keys) -> list[MessageToShow]:
     """A submission by the hub, its confirmation, and a second message that is refused."""
     refusal = RefusedError(Reason.WRONG_STATE, "没有补正通知")
     return [
@@ -146,7 +146,7 @@ def about(**changes: Any) -> About:
 
 def evidence(
     held: Keys,
-    messages: Sequence[MessageEvidence] | None = None,
+    messages: Sequence[MessageToShow] | None = None,
     *,
     documents: Sequence[bytes] | None = None,
     **changes: Any,

@@ -21,6 +21,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from node.api.cases import CasesApi
+from node.api.erasure import ErasureApi
 from node.api.evidence import EvidenceApi
 from node.api.health import HealthApi
 from node.api.inbox import InboxApi
@@ -59,6 +60,7 @@ def make_app(engine: Engine, token: str) -> web.Application:
     cases, inbox = CasesApi(engine), InboxApi(engine.context)
     messages, lookup = MessagesApi(engine), LookupApi(engine.context)
     evidence, log = EvidenceApi(engine), LogApi(engine)
+    erasure = ErasureApi(engine)
     uploads = UploadsApi(engine.context, engine.uploads)
     app.on_response_prepare.append(_mark)
     app.add_routes(
@@ -71,6 +73,8 @@ def make_app(engine: Engine, token: str) -> web.Application:
             _get("/v1/cases", cases.list),
             _get("/v1/cases/{caseId}", cases.show),
             web.post("/v1/cases/{caseId}/acts", cases.act),
+            web.post("/v1/cases/{caseId}/erasure", erasure.case),
+            web.post("/v1/messages/{messageId}/erasure", erasure.message),
             web.post("/v1/inbox/lease", inbox.lease),
             web.post("/v1/inbox/{messageId}/done", inbox.done),
             _get("/v1/messages/{messageId}", messages.show),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -17,6 +17,7 @@ from protocol.envelope import BODY_ID
 from protocol.identifiers import is_region, is_uscc, is_uuid7
 from protocol.lifecycle import CaseState
 from protocol.limits import MAX_PARTS
+from signing.erasure import MAX_NAME, MAX_NOTE
 
 MAX_LEASE_ENTRIES: Final = 100
 MAX_LEASE_S: Final = 3600
@@ -240,6 +241,58 @@ class OwnerQuery(Form):
     """GET of one message, its part or its evidence: whose, where two authorities chose one id."""
 
     authority: Annotated[Uscc | None, _AUTHORITY] = None
+
+
+class CaseEvidenceQuery(Form):
+    """GET of the evidence of a case."""
+
+    contents: Annotated[
+        Literal["included", "omitted"],
+        _said(
+            "included 附正文与材料，omitted 不附", "included, or omitted: without bodies and parts"
+        ),
+    ] = "included"
+
+    @property
+    def wanted(self) -> bool:
+        """Whether bodies and parts go along."""
+        return self.contents == "included"
+
+
+class MessageEvidenceQuery(CaseEvidenceQuery):
+    """GET of the evidence of a message: whose, where two authorities chose one id."""
+
+    authority: Annotated[Uscc | None, _AUTHORITY] = None
+
+
+class ErasureForm(Form):
+    """POST /v1/cases/{caseId}/erasure and /v1/messages/{messageId}/erasure."""
+
+    authority: Annotated[Uscc, _AUTHORITY]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_NAME),
+        _said("决定删除的人员姓名", "the name of the person who decided"),
+    ]
+    staff_number: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_NAME, alias="staffNumber"),
+        _said("其工号", "their staff number"),
+    ]
+    ground: Annotated[
+        Literal["purpose-over", "retention-over", "consent-withdrawn", "unlawful", "other-law"],
+        _said("个人信息保护法第四十七条的情形", "the case of article 47 of the PIPL"),
+    ]
+    note: Annotated[
+        str,
+        Field(max_length=MAX_NOTE),
+        _said("说明，至多 500 字", "in words, at most 500 characters"),
+    ] = ""
+    although_open: Annotated[
+        bool,
+        Field(alias="althoughOpen"),
+        _said("办件未办结也删除", "erase although the case is not over"),
+    ] = False
 
 
 class DigestQuery(Form):

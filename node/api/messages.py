@@ -16,8 +16,9 @@ from node.api.forms import OwnerQuery, PingForm
 from node.api.problems import Fault, ProblemError
 from node.api.ranges import chosen_range
 from node.api.reading import read_form, read_id, read_query
-from node.api.writing import message_shown, part_shown, respond
+from node.api.writing import erasure_shown, message_shown, part_shown, respond
 from node.outgoing import Filed
+from node.store.contents import find_erasures
 from node.store.queries import (
     MessageRow,
     Role,
@@ -30,9 +31,11 @@ from node.store.queries import (
 from protocol.bodies import decode_body
 from protocol.envelope import BODY_ID, Envelope, read_validated
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
+from protocol.instants import format_instant
 from protocol.limits import MAX_ENVELOPE_OCTETS, MIB
 from protocol.reasons import Reason
 from protocol.wire import parse_canonical
+from signing.erasure import read_erasure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from node.engine import Engine
+    from node.store.contents import ErasureRow
 
     Octets: TypeAlias = Mapping[str, bytes]
     Blobs: TypeAlias = Mapping[str, StoredBlob]
@@ -60,11 +64,14 @@ class MessagesApi:
         message_id = read_id(request, "messageId")
         owner = read_query(request, OwnerQuery).authority
 
-        def query(connection: Connection) -> tuple[MessageRow, Sequence[bytes], Octets]:
+        def query(
+            connection: Connection,
+        ) -> tuple[MessageRow, Sequence[bytes], Octets, ErasureRow | None]:
             row = _one(find_by_id(connection, message_id), owner, message_id)
-            return row, custody_receipts(connection, row), _octets(connection, row)
+            custody, erasure = custody_receipts(connection, row), _erasure(connection, row)
+            return row, custody, _octets(connection, row), erasure
 
-        row, custody, octets = await self._context.store.read(query)
+        row, custody, octets, erasure = await self._context.store.read(query)
         directory, here = self._context.federation.directory, self._context.here
         body = octets.get(BODY_ID)
         rules = self._context.rules
@@ -73,6 +80,7 @@ class MessagesApi:
                 **message_shown(directory, here, row, custody),
                 "body": None if body is None else from_body(decode_body(body, rules.schemas)),
                 "parts": [part_shown(part) for part in _envelope(row).parts],
+                "erased": None if erasure is None else erasure_shown(erasure),
             }
         )
 
@@ -81,11 +89,15 @@ class MessagesApi:
         message_id, part_id = read_id(request, "messageId"), request.match_info["partId"]
         owner = read_query(request, OwnerQuery).authority
 
-        def query(connection: Connection) -> tuple[MessageRow, Octets, Blobs]:
+        def query(connection: Connection) -> tuple[MessageRow, Octets, Blobs, ErasureRow | None]:
             row = _one(find_by_id(connection, message_id), owner, message_id)
-            return row, _octets(connection, row), _blobs(connection, row)
+            octets, blobs = _octets(connection, row), _blobs(connection, row)
+            return row, octets, blobs, _erasure(connection, row)
 
-        row, octets, blobs = await self._context.store.read(query)
+        row, octets, blobs, erasure = await self._context.store.read(query)
+        if erasure is not None and any(part.part_id == part_id for part in _envelope(row).parts):
+            erased = format_instant(read_erasure(erasure.record).erased_ms)
+            raise ProblemError(Fault.ERASED, f"message {message_id}, erased {erased}")
         if part_id not in octets and part_id not in blobs:
             raise ProblemError(Fault.NOT_FOUND, f"no such part of message {message_id} here")
         listed = next(part for part in _envelope(row).parts if part.part_id == part_id)
@@ -163,6 +175,10 @@ def _blobs(connection: Connection, row: MessageRow) -> Blobs:
     if row.role == Role.TRANSIT:
         return {}
     return find_blobs(connection, [row]).get((row.authority, row.message_id, row.role), {})
+
+
+def _erasure(connection: Connection, row: MessageRow) -> ErasureRow | None:
+    return find_erasures(connection, [row]).get(row.name)
 
 
 def _envelope(row: MessageRow) -> Envelope:

@@ -37,6 +37,7 @@ _STATUS: Final = {
     Reason.MESSAGE_UNKNOWN: 404,
     Reason.LEAF_UNKNOWN: 404,
     Reason.WRONG_STATE: 409,
+    Reason.STILL_NEEDED: 409,
     Reason.OVERLOADED: 429,
 }
 
@@ -83,6 +84,14 @@ class Fault(Enum):
         "there is no such resource",
         "核对地址与编号；接口列表见 /v1/openapi.json",
         "check address and id; /v1/openapi.json lists what there is",
+    )
+    ERASED = (
+        "erased",
+        410,
+        "内容已依法删除",
+        "the contents were erased, as the law demands",
+        "交接凭证仍在：导出存证文件",
+        "what proves the hand-over is still here: export the evidence",
     )
     METHOD_NOT_ALLOWED = (
         "method-not-allowed",

@@ -13,10 +13,12 @@ from protocol.instants import format_instant
 from protocol.reasons import Reason
 from protocol.receipt import read_receipt
 from routing.delivery import Standing
+from signing.erasure import read_erasure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from node.store.contents import ErasureRow
     from node.store.queries import MessageRow
     from protocol.envelope import Part
     from routing.catalogue import Catalogue, Item
@@ -126,6 +128,21 @@ def item_shown(item: Item) -> dict[str, object]:
 def part_shown(part: Part) -> dict[str, object]:
     """One row of a message's manifest."""
     return {"id": part.part_id, "mediaType": part.media_type, "size": part.size, "role": part.role}
+
+
+def erasure_shown(row: ErasureRow) -> dict[str, object]:
+    """That contents were erased: when, on whose order, why, and what to look for in the log."""
+    erasure = read_erasure(row.record)
+    return {
+        "instant": format_instant(erasure.erased_ms),
+        "authority": erasure.authority,
+        "name": row.name,
+        "staffNumber": row.staff_number,
+        "ground": erasure.ground.code,
+        "groundName": erasure.ground.chinese,
+        "note": row.note,
+        "leaf": erasure.leaf.digest.hex(),
+    }
 
 
 def message_shown(

@@ -7,7 +7,7 @@ clock, no running node.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
@@ -16,8 +16,8 @@ from node.cli.asking import CONFIG_NAME, ConfigFile, ask
 from node.cli.documents import read_anchor, read_octets
 from node.cli.ending import CommandError, Exit
 from node.cli.local import ProblemError
+from node.cli.octets import opened, written_whole
 from node.cli.output import AsJson, write, write_json
-from node.documents import write_file
 from node.evidence import verify_file
 from protocol.bodies import KINDS, kind_named
 from protocol.instants import format_instant
@@ -27,6 +27,7 @@ from signing.stamps import read_roots
 
 if TYPE_CHECKING:
     from node.cli.local import Json, LocalNode
+    from signing.erasure import Erasure
     from signing.evidence import Proven, Report
 
 _OUTCOMES: Final = {
@@ -59,17 +60,24 @@ def export(
     ],
     *,
     out: Annotated[Path | None, typer.Option(help="输出文件 · where it goes")] = None,
+    without_bodies: Annotated[
+        bool,
+        typer.Option(
+            "--without-bodies",
+            help="不附正文与材料，交给无权阅读的人 · for someone who may not read the contents",
+        ),
+    ] = False,
     config: ConfigFile = Path(CONFIG_NAME),
     as_json: AsJson = False,
 ) -> None:
     """导出存证文件 · one file with everything that proves a case, or one message."""
-    octets = ask(config, lambda node: _exported(node, identifier))
     path = out or Path(f"{identifier}{_SUFFIX}")
-    write_file(path, octets)
+    with written_whole(path) as file:
+        size = ask(config, lambda node: _export(node, identifier, file, not without_bodies))
     if as_json:
-        write_json({"file": str(path), "octets": len(octets)})
+        write_json({"file": str(path), "octets": size})
         return
-    write(f"{path}  {len(octets)} 字节 octets")
+    write(f"{path}  {size} 字节 octets")
     write(f"核验 check it: run_node.py verify {path} --trust ANCHOR")
 
 
@@ -91,7 +99,8 @@ def verify(
     """核验存证文件 · check an evidence file, step by step, offline."""
     kinds = frozenset(kind.name for kind in KINDS)
     roots = () if tsa is None else read_roots(read_octets(tsa))
-    report = verify_file(read_octets(file), read_anchor(trust), schemas.compiled(), kinds, roots)
+    with opened(file) as octets:
+        report = verify_file(octets, read_anchor(trust), schemas.compiled(), kinds, roots)
     if as_json:
         write_json(_as_json(report))
     else:
@@ -107,14 +116,14 @@ def verify(
     raise CommandError(f"{what}: {failed.detail}", remedy, Exit.REFUSED)
 
 
-async def _exported(node: LocalNode, identifier: str) -> bytes:
+async def _export(node: LocalNode, identifier: str, file: BinaryIO, contents: bool) -> int:  # noqa: FBT001
     """Of the case, or of the message with this id."""
     try:
-        return await node.evidence("cases", identifier)
+        return await node.evidence("cases", identifier, file, contents=contents)
     except ProblemError as problem:
         if problem.status != _HTTP_NOT_FOUND:
             raise
-    return await node.evidence("messages", identifier)
+    return await node.evidence("messages", identifier, file, contents=contents)
 
 
 def _write_report(file: Path, report: Report) -> None:
@@ -129,6 +138,11 @@ def _write_report(file: Path, report: Report) -> None:
         if proven.custody:
             told += f"  经 via {', '.join(proven.custody)}"
         write(told)
+        if proven.erasure is not None:
+            ground, erased = proven.erasure.ground, format_instant(proven.erasure.erased_ms)
+            write(f"      内容已删除 contents erased  {erased}  {ground.chinese} {ground.english}")
+        elif proven.missing:
+            write(f"      未附 left out: {', '.join(proven.missing)}")
     write(f"{_OUTCOMES[report.outcome]}: {file}")
 
 
@@ -170,5 +184,14 @@ def _proven(row: Proven) -> Json:
         "reason": None if row.reason is None else row.reason.code,
         "received": format_instant(row.received_ms),
         "custody": list(row.custody),
-        "erased": list(row.erased),
+        "missing": list(row.missing),
+        "erased": None if row.erasure is None else _erasure(row.erasure),
+    }
+
+
+def _erasure(erasure: Erasure) -> Json:
+    return {
+        "instant": format_instant(erasure.erased_ms),
+        "authority": erasure.authority,
+        "ground": erasure.ground.code,
     }

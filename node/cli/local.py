@@ -192,9 +192,27 @@ class LocalNode:
         """One message: where it stands, and its receipts."""
         return await self._json("GET", f"/v1/messages/{message_id}")
 
-    async def evidence(self, what: str, identifier: str) -> bytes:
-        """The evidence file of one of the `cases` or `messages`."""
-        return await self._call("GET", f"/v1/evidence/{what}/{identifier}")
+    async def evidence(
+        self, what: str, identifier: str, file: BinaryIO, *, contents: bool = True
+    ) -> int:
+        """Write the evidence file of one of the `cases` or `messages`; its octets."""
+        path = f"/v1/evidence/{what}/{identifier}"
+        params = {} if contents else {"contents": "omitted"}
+        try:
+            async with self._opened().get(path, params=params, timeout=_UPLOADING) as response:
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    raise ProblemError(response.status, _problem(response, await response.read()))
+                size = 0
+                async for octets in response.content.iter_any():
+                    size += file.write(octets)
+                return size
+        except aiohttp.ClientError as error:
+            raise NodeUnreachableError(self.url, _why(error)) from error
+
+    async def erase(self, what: str, identifier: str, order: Mapping[str, object]) -> list[Json]:
+        """Erase the contents of one of the `cases` or `messages`; the erasures on record."""
+        path = f"/v1/{what}/{identifier}/erasure"
+        return _list(await self._json("POST", path, body=dict(order)), "erased")
 
     async def log_head(self) -> Json:
         """The newest head of the node's evidence log."""

@@ -5,7 +5,7 @@
     3. tree      every tile is what the leaves make it, and there is no other           LG-14
     4. heads     each is signed by a head key of this node, over the root of its size   LG-5
     5. places    every digest leads to its leaf
-    6. records   every message and receipt in the store has its leaves                  LG-2
+    6. records   every message, receipt and erasure in the store has its leaves         LG-2
     7. peers     the heads of ours that peers hold lie on this log; nobody has raised
                  an alarm                                                               LG-13
 
@@ -37,6 +37,7 @@ from node.store.queries import Role
 from protocol.errors import LocalUseError, RefusedError, UnavailableError
 from protocol.receipt import read_receipt
 from routing.delivery import Standing
+from signing.erasure import erasure_digest
 from signing.keys import KeyStoreError
 from signing.log import (
     LEAF_OCTETS,
@@ -262,6 +263,10 @@ class _Walk:
                 yield LeafType.MESSAGE_TAKEN, what, f"message {name}"
             if receipt is not None:
                 yield self._receipt(receipt, f"the receipt of message {name}")
+        erased = select(schema.erasure.c.message_id, schema.erasure.c.record)
+        for name, record in self._paged(erased, schema.erasure):
+            what = f"the erasure of message {name}"
+            yield LeafType.ERASURE, erasure_digest(record), what
         given = select(custody.c.message_id, custody.c.receipt)
         for name, receipt in self._paged(given, custody):
             yield self._receipt(receipt, f"a custody receipt of message {name}")

@@ -41,7 +41,7 @@ class PartLimits:
         mismatches: How often a part may come whole and wrong until it has to wait.
         rest_ms: For how long.
         idle_ms: Until a transfer or an upload that does not grow is dropped.
-        forwarded_ms: How long a forwarder keeps large parts after the destination's receipt.
+        forwarded_ms: How long a forwarder keeps parts after the destination's receipt.
         client_uploads: Uploads a local caller may have open.
         client_octets: Their octets.
     """

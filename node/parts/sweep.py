@@ -1,8 +1,8 @@
 """What nobody needs any more goes.
 
-Blobs that no row names; transfers and uploads that came to a stand; what a forwarder has kept long
-enough. A row goes first, then its blob: a crash between the two leaves a blob without a row, and
-those are swept before anything is served again.
+Blobs that no row names; transfers and uploads that came to a stand; what was kept long enough
+(`node.retention`). A row goes first, then its blob: a crash between the two leaves a blob without
+a row, and those are swept before anything is served again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 from node.ports import Decision, Delete, Unit
 from node.settlement import message_lock
 from node.store import schema
-from node.store.transfers import find_transfers, forwarded_parts, idle_transfers, named_blobs
+from node.store.transfers import find_transfers, idle_transfers, named_blobs
 from protocol.errors import TongbanError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from node.context import NodeContext
     from node.parts.intake import Intake
     from node.parts.uploads import Uploads
+    from node.retention import Retention
     from node.store.transfers import TransferRow
     from protocol.envelope import MessageReference
 
@@ -34,8 +35,11 @@ _log = structlog.get_logger()
 class Sweeper:
     """Sweeps the large parts of one node."""
 
-    def __init__(self, context: NodeContext, intake: Intake, uploads: Uploads) -> None:
+    def __init__(
+        self, context: NodeContext, intake: Intake, uploads: Uploads, retention: Retention
+    ) -> None:
         """Nothing is swept yet."""
+        self._retention = retention
         self._context = context
         self._intake = intake
         self._uploads = uploads
@@ -75,7 +79,7 @@ class Sweeper:
         """
         await self._uploads.sweep()
         await self._sweep_transfers()
-        await self._sweep_forwarded()
+        await self._retention.sweep()
 
     async def _sweep_transfers(self) -> None:
         before_ms = self._context.clock.now_ms() - self._context.parts.idle_ms
@@ -92,12 +96,6 @@ class Sweeper:
         await self._delete(Delete(schema.transfer, {"blob": row.blob}), row.reference)
         await self._intake.drop([row.blob])
         _log.info("transfer dropped", message=row.message_id, part=row.part_id, peer=row.peer)
-
-    async def _sweep_forwarded(self) -> None:
-        before_ms = self._context.clock.now_ms() - self._context.parts.forwarded_ms
-        for part in await self._context.store.read(lambda c: forwarded_parts(c, before_ms, _MOST)):
-            await self._delete(Delete(schema.part, part.key), part.reference)
-            await self._intake.drop([part.blob])
 
     async def _delete(self, row: Delete, about: MessageReference) -> None:
         decision: Decision[None] = Decision(lambda _: ([row], None))

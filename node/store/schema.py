@@ -33,6 +33,7 @@ from sqlalchemy import (
 
 metadata: Final = MetaData()
 _LARGE: Final = text("blob IS NOT NULL")
+_PENDING: Final = text("pending IS NOT NULL")
 REFUSED: Final = text("standing = 'refused'")  # in a query too: only then the index serves it
 # Alone in a primary key it is the row's own number in SQLite: no index beside the table.
 _ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -79,6 +80,24 @@ part: Final = Table(
     Column("size", BigInteger, nullable=False),
     PrimaryKeyConstraint("message_id", "authority", "role", "part_id"),
     Index("part_by_blob", "blob", sqlite_where=_LARGE, postgresql_where=_LARGE),
+)
+
+erasure: Final = Table(
+    "erasure",
+    metadata,
+    Column("authority", String(18), primary_key=True),
+    Column("message_id", String(36), primary_key=True),
+    Column("role", String(8), primary_key=True),
+    Column("record", LargeBinary, nullable=False, comment="see signing.erasure"),
+    Column("salt", LargeBinary(16), nullable=False),
+    Column("name", Text, nullable=False, comment="of who ordered it"),
+    Column("staff_number", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("blobs", Text, nullable=False, comment="names of files that have to go, by comma"),
+    Column("pending", Integer, comment="1: files or free pages may still hold the octets"),
+    PrimaryKeyConstraint("message_id", "authority", "role"),
+    Index("erasure_pending", "pending", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    comment="messages whose contents were erased; never deleted",
 )
 
 transfer: Final = Table(
@@ -219,6 +238,7 @@ idempotency: Final = Table(
     Column("request_digest", LargeBinary(32), nullable=False),
     Column("answer", Text, nullable=False),
     Column("recorded_ms", BigInteger, nullable=False),
+    Index("idempotency_by_age", "recorded_ms"),
 )
 
 log_birth: Final = Table(

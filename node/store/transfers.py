@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
 from node.store import schema
-from node.store.queries import Role, message_key
 from node.store.query import Query, columns, given
 from protocol.envelope import MessageReference
 
@@ -101,51 +100,6 @@ def named_blobs(connection: Connection, blobs: Sequence[str]) -> set[str]:
     for query in _NAMING:
         named.update(connection.execute(query, {"blobs": blobs}).scalars())
     return named
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardedPart:
-    """A large part of a message this node has forwarded."""
-
-    authority: str
-    message_id: str
-    part_id: str
-    blob: str
-
-    @property
-    def reference(self) -> MessageReference:
-        """The message it is of."""
-        return MessageReference(self.authority, self.message_id)
-
-    @property
-    def key(self) -> dict[str, object]:
-        """The primary key of its row."""
-        return {**message_key(self.reference, Role.TRANSIT), "part_id": self.part_id}
-
-
-_FORWARDED: Final = Query(
-    select(*columns(schema.part, ForwardedPart))
-    .join(
-        schema.message,
-        and_(
-            schema.message.c.authority == schema.part.c.authority,
-            schema.message.c.message_id == schema.part.c.message_id,
-            schema.message.c.role == schema.part.c.role,
-        ),
-    )
-    .where(
-        schema.part.c.blob.is_not(None),
-        schema.part.c.role == Role.TRANSIT.value,
-        schema.message.c.settled_ms < bindparam("before_ms"),
-    )
-    .limit(bindparam("limit")),
-    ForwardedPart,
-)
-
-
-def forwarded_parts(connection: Connection, before_ms: int, limit: int) -> list[ForwardedPart]:
-    """Large parts of forwarded messages whose destination has answered before this."""
-    return _FORWARDED.all(connection, before_ms=before_ms, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

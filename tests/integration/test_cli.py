@@ -229,6 +229,17 @@ def test_a_case_goes_its_way_by_hand_and_can_be_proven(cities: list[City], tmp_p
     done("evidence", "export", message, "--out", evidence, *there.config)
     assert asked("verify", evidence, "--trust", here.home / "anchor.json")["outcome"] == "valid"
 
+    done("evidence", "export", case, "--without-bodies", "--out", evidence, *here.config)
+    report = asked("verify", evidence, "--trust", here.home / "anchor.json")
+    assert {(bool(row["missing"]), row["erased"]) for row in report["proven"]} == {(True, None)}
+    assert "未附 left out: body" in done("verify", evidence, "--trust", here.home / "anchor.json")
+    order = ("--name", "李强", "--staff", "17", "--ground", "retention-over", *here.config)
+    early = run("erase", case, "--authority", window(here.node), *order)
+    assert early.code == 1
+    assert "35" in early.err
+    unknown = run("erase", message, "--authority", bureau(there.node), *order)
+    assert unknown.code == 1
+
     digest = message_digest(there, message)
     proven = asked("log", "proof", digest, *there.config)
     assert [leaf["type"] for leaf in proven["leaves"]] == ["message-taken"]

@@ -79,7 +79,7 @@ def homes(made: Homes, tmp_path: Path) -> Homes:
 
 @in_loop
 async def test_every_operation_answers_as_the_document_says(homes: Homes) -> None:
-    async with serving(homes) as (desk, _, _):
+    async with serving(homes) as (desk, _, clock):
         (item,) = (await desk.get("/v1/items", q="身份证")).json["items"]
         assert (item["code"], item["marks"]["mode"]) == (ITEM, "V")
         filed = await desk.submit(window(WUHAN), application())
@@ -118,12 +118,66 @@ async def test_every_operation_answers_as_the_document_says(homes: Homes) -> Non
         upload = await desk.upload(SCAN)
         assert (await desk.send("HEAD", upload, headers=TUS)).headers["Upload-Length"]
         assert (await desk.send("DELETE", upload, headers=TUS)).status == 204
+        await desk.post(
+            f"/v1/inbox/{entry['messageId']}/done",
+            {"authority": window(WUHAN), "lease": entry["lease"]},
+        )
+        clock.ahead_ms += 36 * 24 * 3600 * 1000
+        order = erasing(bureau(WUHAN), althoughOpen=True)
+        for path in (f"/v1/messages/{entry['messageId']}", f"/v1/cases/{case_id}"):
+            erased = (await desk.post(f"{path}/erasure", order)).json["erased"]
+            assert entry["messageId"] in {row["messageId"] for row in erased}
         operations = {
             operation["operationId"]
             for path in openapi_document()["paths"].values()
             for operation in path.values()
         }
         assert {name for name, status in desk.seen if status < 300} == operations
+
+
+def erasing(authority: str, **changes: object) -> Json:
+    order = {"authority": authority, "name": "李强", "staffNumber": "17", "note": "期满"}
+    return {**order, "ground": "retention-over", **changes}
+
+
+@pytest.mark.spec("EV-24", "EV-25", "EV-33")
+@in_loop
+async def test_contents_are_erased_and_the_proof_stays(homes: Homes) -> None:
+    async with serving(homes) as (desk, _, clock):
+        filed = await desk.submit(window(WUHAN), application())
+        entry = await desk.take("case.submit", authority=bureau(WUHAN), seconds=30)
+        message, case = f"/v1/messages/{filed['messageId']}", f"/v1/cases/{filed['caseId']}"
+        early = await desk.post(f"{message}/erasure", erasing(window(WUHAN)))
+        assert (early.status, early.problem) == (409, "still-needed")
+        assert "peers may need it again" in early.json["detail"]
+        clock.ahead_ms += 36 * 24 * 3600 * 1000
+        still = await desk.post(f"{case}/erasure", erasing(window(WUHAN)))
+        assert (still.status, still.problem) == (409, "still-needed")
+        assert "is not over" in still.json["detail"]
+        for broken in ({"ground": "because"}, {"name": ""}, {"althoughOpen": "yes"}):
+            answer = await desk.post(f"{case}/erasure", erasing(window(WUHAN), **broken))
+            assert (answer.status, answer.problem) == (400, "malformed")
+        nobody = await desk.post(f"/v1/cases/{NOBODY}/erasure", erasing(window(WUHAN)))
+        assert (nobody.status, nobody.problem) == (404, "case-unknown")
+        order = erasing(window(WUHAN), althoughOpen=True)
+        (erased,) = (await desk.post(f"{case}/erasure", order)).json["erased"]
+        assert (await desk.post(f"{case}/erasure", order)).json["erased"] == [erased]
+        shown = (await desk.get(message)).json
+        assert shown["body"] is None
+        assert shown["erased"] == {k: v for k, v in erased.items() if k != "messageId"}
+        gone = await desk.get(f"{message}/parts/m1")
+        assert (gone.status, gone.problem) == (410, "erased")
+        # The authority that received it has its own copy, of which it decides itself.
+        await desk.post(
+            f"/v1/inbox/{entry['messageId']}/done",
+            {"authority": window(WUHAN), "lease": entry["lease"]},
+        )
+        whole = (await desk.get(f"/v1/evidence{message.removeprefix('/v1')}")).octets
+        assert SCAN in whole
+        bare = await desk.get(f"/v1/evidence{case.removeprefix('/v1')}", contents="omitted")
+        assert SCAN not in bare.octets
+        await desk.post(f"{case}/erasure", erasing(bureau(WUHAN), althoughOpen=True))
+        assert SCAN not in (await desk.get(f"/v1/evidence{message.removeprefix('/v1')}")).octets
 
 
 @in_loop

@@ -29,12 +29,14 @@ class Disk:
     Attributes:
         capacity: Octets it has room for.
         failures: So many of the next appends fail.
+        undeletable: Nothing can be deleted.
     """
 
     capacity: int = 1 << 30
     failures: int = 0
     unsealed: dict[str, bytes] = field(default_factory=dict)
     sealed: dict[str, bytes] = field(default_factory=dict)
+    undeletable: bool = False
 
     @property
     def octets(self) -> int:
@@ -87,6 +89,8 @@ class MemoryBlobs:
         return self._disk.sealed[name][offset : offset + length]
 
     async def delete(self, name: str) -> None:
+        if self._disk.undeletable:
+            raise UnavailableError(Reason.STORE_UNAVAILABLE, "disk fault")
         self._disk.sealed.pop(name, None)
         self._disk.unsealed.pop(name, None)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import structlog
 
-from node.context import NodeContext
+from node.context import NodeContext, RetentionTimes
 from node.effort import Effort
 from node.engine import Engine
 from node.outgoing import Filed
@@ -111,6 +111,8 @@ class DrivenNode:
         effort: Effort | None = None,
         pull: Pull = "auto",
         gates: Gates | None = None,
+        retention: RetentionTimes | None = None,
+        disk: Disk | None = None,
     ) -> None:
         keys = keys or SAMPLE.keyrings[node_id]
         self.node_id = node_id
@@ -118,7 +120,8 @@ class DrivenNode:
         self.called: dict[str, Caller] = {}
         self.posts: list[Post] = []
         self.clock = SimClock(skew_ms)
-        self.disk = Disk()
+        self.disk = disk or Disk()
+        self.folder = folder
         database = SqliteDatabase(folder / f"{node_id}.db", durable=False)
         self._store = InlineStore(StoreEngine(database, keys))
         self.context = NodeContext(
@@ -131,6 +134,7 @@ class DrivenNode:
             entropy=SimEntropy(random.Random(node_id)),
             federation=federation,
             parts=parts,
+            retention=retention or RetentionTimes(),
             effort=effort or Effort(),
         )
         ferries = {} if gates is None else gates.ferries(self.context)
@@ -167,10 +171,14 @@ class DrivenNode:
         self._task = asyncio.ensure_future(self.engine.run())
         await asyncio.sleep(0)
 
-    async def stop(self) -> None:
+    async def rest(self) -> None:
+        """Serve no more; what is called directly still works."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        await self.rest()
         await self._store.close()
 
     async def file(self, draft: Draft) -> Filed:

@@ -65,6 +65,10 @@ class SimClock:
     async def sleep_ms(self, duration_ms: int) -> None:
         await asyncio.sleep(duration_ms / 1000)
 
+    def pass_ms(self, duration_ms: int) -> None:
+        """So much later, for this node, and nothing happened meanwhile."""
+        self._skew_ms += duration_ms
+
 
 class SimEntropy:
     """Randomness from the seed."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from protocol.reasons import Reason
 from routing.directory_roles import TrustAnchor
+from signing.erasure import Erasure, Ground
 from signing.evidence import MAGIC, Subject
 from signing.keys import KeyUse
 from signing.suites import Suite
 from tests.evidence_files import (
     ANCHOR,
     FOREIGN,
-    PARTS,
     Piece,
     directories,
     evidence,
@@ -23,7 +23,16 @@ from tests.evidence_files import (
     sealed_anew,
     story,
 )
-from tests.messages import DAY_MS, HUB, NOW_MS, WUHAN, Keys, authority_of, message_id
+from tests.messages import (
+    DAY_MS,
+    HUB,
+    NOW_MS,
+    WUHAN,
+    Keys,
+    authority_of,
+    message_id,
+    verified,
+)
 from tests.unit.routing.provinces import pin, root
 from tools.vectors.cases import Case
 from tools.vectors.samples import keys
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL = 1, 2, 3, 4, 5, 9
+ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL, ERASURE = 1, 2, 3, 4, 5, 9, 10
 KEYS: Final = keys()
 FILE: Final = evidence(KEYS, story(KEYS))
 LONE: Final[dict[str, Any]] = {"subject": Subject.MESSAGE, "subject_id": message_id(1)}
@@ -85,6 +94,14 @@ def edited(kind: int, octets: bytes, records: Sequence[Piece] | None = None) -> 
     return held
 
 
+def erased(**changes: Any) -> bytes:  # noqa: ANN401 - fields of the record
+    """A file with the record of an erasure in the place of parts."""
+    one = message(KEYS, parts={}, custody=[HUB])
+    stated = verified(one.envelope, KEYS).message_digest
+    record = Erasure(Ground.RETENTION, authority_of(WUHAN), NOW_MS + DAY_MS, stated, bytes(32))
+    return evidence(KEYS, [replace(one, erasure=replace(record, **changes).octets)], **LONE)
+
+
 def _good() -> Iterator[Case]:
     for suite in Suite:
         held = keys(suite)
@@ -103,12 +120,34 @@ def _good() -> Iterator[Case]:
         "一份报文及其部件、托管与签收。",
         1,
     )
-    erased = sealed_anew([record for record in pieces(ONE) if record.kind != PART], KEYS)
+    left_out = sealed_anew([record for record in pieces(ONE) if record.kind != PART], KEYS)
+    yield _valid(
+        "left-out",
+        left_out,
+        "The same for somebody who may not read it: its parts left out.",
+        "同上，交给无权阅读的人：未附部件。",
+        1,
+    )
     yield _valid(
         "erased",
-        erased,
-        "The same, its parts erased before it was exported.",
-        "同上，导出之前部件已删除。",
+        erased(),
+        "The same, its parts erased: the record of that is in their place.",
+        "同上，部件已依法删除：原处是删除记录。",
+        1,
+    )
+    in_pieces = [
+        Piece(PART, record.octets[:3] + octets)
+        for record in pieces(ONE)
+        if record.kind == PART and record.octets.startswith(b"\2m1")
+        for octets in (record.octets[3:7], record.octets[7:])
+    ]
+    others = [record for record in pieces(ONE) if not record.octets.startswith(b"\2m1")]
+    place = next(place for place, record in enumerate(others) if record.kind == PART) + 1
+    yield _valid(
+        "part-in-pieces",
+        sealed_anew([*others[:place], *in_pieces, *others[place:]], KEYS),
+        "The same, one of its parts in two records.",
+        "同上，其中一个部件分在两条记录。",
         1,
     )
     seen = [message(KEYS, received_ms=NOW_MS + DAY_MS)]
@@ -127,6 +166,8 @@ def _container_and_about() -> Iterator[Case]:
     first = {record.kind: record for record in reversed(pieces(ONE))}
     about = first[ABOUT].octets
     part = first[PART].octets
+    last = max(place for place, record in enumerate(pieces(ONE)) if record.kind == PART)
+    twice = [*pieces(ONE)[: last + 1], first[PART], *pieces(ONE)[last + 1 :]]
     rows: list[tuple[str, bytes, str, str]] = [
         ("magic", b"TBEV2\n" + FILE[len(MAGIC) :], "Another magic.", "魔数不符。"),
         ("cut", FILE[:-1], "The last octet is missing.", "缺最后一字节。"),
@@ -159,9 +200,9 @@ def _container_and_about() -> Iterator[Case]:
         ("no-seal", joined(pieces(ONE)[:-1]), "No seal.", "没有签封。"),
         (
             "part-twice",
-            joined(edited(PART, b"\2m1" + PARTS["m1"], pieces(ONE))),
-            "A part twice.",
-            "同一部件出现两次。",
+            joined(twice),
+            "A part again, after another.",
+            "同一部件在另一部件之后再次出现。",
         ),
         (
             "part-nameless",

@@ -14,8 +14,8 @@ from protocol.limits import MAX_STAMP_OCTETS
 from protocol.proof import Single
 from protocol.reasons import Reason
 from protocol.receipt import read_receipt
-from signing.evidence import LeafProof, LogEvidence, MessageEvidence, Subject
-from signing.evidence_file import write_evidence
+from signing.evidence import LeafProof, LogEvidence, MessageToShow, Subject
+from signing.evidence_writer import write_evidence
 from signing.keys import KeyUse
 from signing.log import Head, Leaf, LeafType, LogDigest, head_signed_octets, write_head
 from signing.merkle import Tree, leaf_hash
@@ -57,9 +57,9 @@ def cases() -> Iterator[Case]:
 
 
 def logged(
-    messages: Sequence[MessageEvidence],
+    messages: Sequence[MessageToShow],
     **changes: Any,  # noqa: ANN401 - fields
-) -> tuple[list[MessageEvidence], bytes]:
+) -> tuple[list[MessageToShow], bytes]:
     """The messages with their proofs, and a head over them; `changes` are fields of the head."""
     rows = [Leaf(LeafType.START, NOW_MS, bytes(32))]
     for one in messages:
@@ -78,11 +78,11 @@ def logged(
     return proven, _head(**{"size": len(leaves), "root": tree.root} | changes)
 
 
-def _digest_of(one: MessageEvidence) -> bytes:
+def _digest_of(one: MessageToShow) -> bytes:
     return verified(one.envelope, KEYS).message_digest
 
 
-def _end_of(one: MessageEvidence) -> bytes:
+def _end_of(one: MessageToShow) -> bytes:
     octets = one.receipts[-1]
     return digest(Suite(read_receipt(octets).receipt.suite), octets)
 
@@ -104,7 +104,7 @@ def _head(**changes: Any) -> bytes:  # noqa: ANN401 - fields
 
 
 def _file(
-    messages: Sequence[MessageEvidence],
+    messages: Sequence[MessageToShow],
     log: LogEvidence | None,
     documents: Sequence[bytes] | None = None,
     **changes: Any,  # noqa: ANN401 - fields
@@ -151,7 +151,7 @@ def _proofs() -> Iterator[Case]:
         proven[2],
     ]
 
-    def with_first(*proofs: LeafProof) -> list[MessageEvidence]:
+    def with_first(*proofs: LeafProof) -> list[MessageToShow]:
         return [replace(proven[0], proofs=proofs), *proven[1:]]
 
     other_type = replace(first, leaf=b"\x08" + first.leaf[1:])

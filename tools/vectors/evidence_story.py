@@ -9,6 +9,7 @@ from protocol.reasons import Reason
 from signing.keys import KeyUse
 from tests.evidence_files import (
     PARTS,
+    Piece,
     directories,
     evidence,
     joined,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 from tools.vectors.evidence import (
+    ERASURE,
     FILE,
     KEYS,
     LONE,
@@ -34,6 +36,7 @@ from tools.vectors.evidence import (
     SEAL,
     WHOLE,
     edited,
+    erased,
     refused,
     registered,
 )
@@ -58,6 +61,33 @@ def _parts_and_receipts() -> Iterator[Case]:
         "部件与清单不符。",
         WHOLE,
         reason=Reason.PART_MISMATCH,
+    )
+    yield refused(
+        5,
+        "parts-erasure-of-another",
+        erased(message_digest=bytes(32)),
+        "The record of another message's erasure.",
+        "另一报文的删除记录。",
+        WHOLE,
+    )
+    kept = pieces(erased())
+    place = next(place for place, record in enumerate(kept) if record.kind == ERASURE)
+    broken = Piece(ERASURE, kept[place].octets[:4] + b"\6" + kept[place].octets[5:])
+    yield refused(
+        5,
+        "parts-erasure-without-ground",
+        sealed_anew([*kept[:place], broken, *kept[place + 1 :]], KEYS),
+        "The record of an erasure on a ground that is not in the law.",
+        "删除记录所载情形不在法定之列。",
+        WHOLE,
+    )
+    yield refused(
+        1,
+        "container-erasure-beside-part",
+        sealed_anew([*kept[:place], Piece(PART, b"\2m1" + PARTS["m1"]), *kept[place:]], KEYS),
+        "A part, and the record that all were erased.",
+        "既有部件，又有全部删除的记录。",
+        WHOLE,
     )
     unlisted = message(KEYS, parts={**PARTS, "m2": b"x"})
     yield refused(

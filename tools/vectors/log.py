@@ -95,7 +95,7 @@ def _leaves() -> Iterator[Case]:
         ("cut", good[:-1], "An octet is missing.", "缺一字节。"),
         ("longer", good + b"\0", "An octet follows.", "多一字节。"),
         ("type-0", b"\0" + good[1:], "A type of 0.", "类型为 0。"),
-        ("type-10", b"\x0a" + good[1:], "A type after the last.", "类型在表外。"),
+        ("type-11", b"\x0b" + good[1:], "A type after the last.", "类型在表外。"),
     ]
     for name, octets, what, what_zh in rows:
         yield case(

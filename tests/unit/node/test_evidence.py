@@ -23,8 +23,10 @@ from tests.sim.world import SimNode
 from tests.unit.routing.provinces import anchor
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from pathlib import Path
 
+    from node.evidence import Export
     from routing.directory_roles import TrustAnchor
 
 SAMPLE = make_sample()
@@ -46,6 +48,11 @@ def failing_step(octets: bytes, trust: TrustAnchor = OURS) -> str:
     return last.name
 
 
+async def _whole(exporting: Awaitable[Export]) -> bytes:
+    export = await exporting
+    return b"".join([piece async for piece in export.octets()])
+
+
 async def _story(folder: Path) -> tuple[bytes, bytes, bytes, str]:
     """One case from Wuhan to Xiangyang by the hub: its file from both ends, and one message's."""
     dice = random.Random(7)
@@ -65,10 +72,10 @@ async def _story(folder: Path) -> tuple[bytes, bytes, bytes, str]:
     for node_id in (WUHAN, XIANGYANG):
         engine = nodes[node_id].engine
         assert engine is not None
-        ends.append(await export_case(engine.context, filed.case_id or ""))
+        ends.append(await _whole(export_case(engine.context, filed.case_id or "")))
     engine = nodes[WUHAN].engine
     assert engine is not None
-    one = await export_message(engine.context, filed.message.message_id)
+    one = await _whole(export_message(engine.context, filed.message.message_id))
     with pytest.raises(RefusedError) as unknown:
         await export_message(engine.context, filed.case_id or "")
     assert unknown.value.reason is Reason.MESSAGE_UNKNOWN
@@ -109,7 +116,7 @@ def test_a_message_alone_proves_itself_with_its_custody(
     report = check(story[2])
     assert report.outcome is Outcome.VALID
     (one,) = report.proven
-    assert (one.kind, one.custody, one.erased) == ("case.submit", (HUB,), ())
+    assert (one.kind, one.custody, one.missing) == ("case.submit", (HUB,), ())
 
 
 @pytest.mark.spec("EV-9")

@@ -42,10 +42,11 @@ from tests.store_kit import unit
 from tests.unit.routing.provinces import FOREVER_MS, files_of, province
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping
     from pathlib import Path
 
-    from signing.evidence import MessageEvidence, Report
+    from node.evidence import Export
+    from signing.evidence import MessageToShow, Report
 
 KEYS = keys()
 DIRECTORY = Directory.merge(
@@ -74,7 +75,7 @@ class Node:
 
     def hold(
         self,
-        one: MessageEvidence,
+        one: MessageToShow,
         role: Role,
         *,
         settled: bool = True,
@@ -110,10 +111,18 @@ class Node:
         asyncio.run(self.context.store.run(unit(*rows)))
 
     def case(self) -> bytes:
-        return asyncio.run(export_case(self.context, CASE_ID))
+        return asyncio.run(whole(export_case(self.context, CASE_ID)))
 
     def message(self, number: int = 1) -> bytes:
-        return asyncio.run(export_message(self.context, message_id(number)))
+        return asyncio.run(whole(export_message(self.context, message_id(number))))
+
+
+async def whole(exporting: Awaitable[Export]) -> bytes:
+    """The file, and that it is as large as was said."""
+    export = await exporting
+    octets = b"".join([piece async for piece in export.octets()])
+    assert len(octets) == export.size
+    return octets
 
 
 def make_node(folder: Path, node_id: str) -> tuple[Node, InlineStore]:
@@ -174,8 +183,8 @@ def test_only_the_directories_of_the_provinces_concerned_go_along(wuhan: Node) -
 
 def test_erased_parts_are_reported(wuhan: Node) -> None:
     wuhan.hold(message(KEYS), Role.OUT, parts={})
-    assert valid(wuhan.case()).proven[0].erased == tuple(PARTS)
-    assert valid(wuhan.message()).proven[0].erased == tuple(PARTS)
+    assert valid(wuhan.case()).proven[0].missing == tuple(PARTS)
+    assert valid(wuhan.message()).proven[0].missing == tuple(PARTS)
 
 
 def test_a_message_between_two_authorities_of_one_node_goes_in_once(wuhan: Node) -> None:
@@ -221,7 +230,7 @@ def test_a_number_used_again_stays_out_of_the_case_and_is_proven_alone(wuhan: No
 def test_a_forwarder_proves_the_hand_over_and_shows_no_papers(hub: Node) -> None:
     hub.hold(message(KEYS), Role.TRANSIT)
     (one,) = valid(hub.message()).proven
-    assert one.erased == tuple(PARTS)
+    assert one.missing == tuple(PARTS)
     assert one.outcome is ReceiptType.RECEIVED
 
 
@@ -244,7 +253,7 @@ def test_two_senders_of_one_id_are_told_apart(wuhan: Node) -> None:
         wuhan.message()
     assert caught.value.reason is Reason.MESSAGE_UNKNOWN
     authority = verified(other.envelope, KEYS).envelope.header.sender.authority
-    octets = asyncio.run(export_message(wuhan.context, message_id(1), authority))
+    octets = asyncio.run(whole(export_message(wuhan.context, message_id(1), authority)))
     assert valid(octets).proven[0].sender == authority
     # The case holds both: neither end can spoil the other's evidence.
     assert len(valid(wuhan.case()).proven) == 2

@@ -10,14 +10,16 @@ import pytest
 
 from protocol.envelope import Sender
 from protocol.errors import RefusedError, UnavailableError
-from protocol.limits import MAX_CLOCK_SKEW_MS
+from protocol.limits import MAX_CLOCK_SKEW_MS, MAX_PIECE_OCTETS
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType, read_receipt
 from routing.directory_roles import TrustAnchor
+from signing import evidence_file
+from signing.erasure import Erasure, Ground, Order
 from signing.evidence import (
     MAGIC,
     SEAL_DOMAIN,
-    MessageEvidence,
+    MessageToShow,
     Outcome,
     Subject,
     verify_evidence,
@@ -46,6 +48,7 @@ from tests.evidence_files import (
     story,
 )
 from tests.messages import (
+    BODY,
     CASE_ID,
     DAY_MS,
     HUB,
@@ -83,7 +86,7 @@ if TYPE_CHECKING:
 KEYS = keys()
 FILE = case_file()
 ONE = message_file()
-ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL = 1, 2, 3, 4, 5, 9
+ABOUT, DIRECTORY, ENVELOPE, PART, RECEIPT, SEAL, ERASURE = 1, 2, 3, 4, 5, 9, 10
 
 
 def detail(octets: bytes) -> str:
@@ -107,7 +110,7 @@ def edited(kind: int, index: int, octets: bytes) -> list[Piece]:
     return records
 
 
-def lone(one: MessageEvidence, held: Keys = KEYS, **changes: Any) -> bytes:
+def lone(one: MessageToShow, held: Keys = KEYS, **changes: Any) -> bytes:
     """A file about one message."""
     return evidence(held, [one], subject=Subject.MESSAGE, subject_id=message_id(1), **changes)
 
@@ -141,7 +144,7 @@ def test_what_was_proven_is_named() -> None:
     assert submitted.sender == authority_of(WUHAN)
     assert submitted.recipient == authority_of(XIANGYANG)
     assert (submitted.outcome, submitted.received_ms) == (ReceiptType.RECEIVED, NOW_MS)
-    assert submitted.erased == ()
+    assert submitted.missing == ()
     assert (confirmed.kind, confirmed.sender) == ("case.received", authority_of(XIANGYANG))
     assert (refused.outcome, refused.reason) == (ReceiptType.REFUSED, Reason.WRONG_STATE)
 
@@ -151,7 +154,7 @@ def test_an_erased_part_is_reported_and_the_hand_over_stays_proven() -> None:
     for held, erased in [({}, ("body", "m1")), ({"m1": SCAN}, ("body",))]:
         report = check(lone(message(KEYS, parts=held)))
         assert report.outcome is Outcome.VALID
-        assert report.proven[0].erased == erased
+        assert report.proven[0].missing == erased
 
 
 # The form
@@ -246,12 +249,121 @@ def test_1_records_in_another_order(order: list[int]) -> None:
 
 
 @pytest.mark.spec("EV-1", "EV-10")
-@pytest.mark.parametrize(
-    "octets", [b"", b"\0", b"\3m1", b"\2m\xff", bytes([255]) + b"m" * 254, b"\2m1" + SCAN]
-)
-def test_1_a_part_without_a_name_or_twice(octets: bytes) -> None:
-    # The last one is good octets, but where the body's should be: m1 is there twice.
+@pytest.mark.parametrize("octets", [b"", b"\0", b"\3m1", b"\2m\xff", bytes([255]) + b"m" * 254])
+def test_1_a_part_without_a_name(octets: bytes) -> None:
     assert failing_step(joined(edited(PART, 0, octets))) == "container"
+
+
+@pytest.mark.spec("EV-1", "EV-31")
+@pytest.mark.parametrize("more", [b"\4body", b"\4body" + BODY, b"\2m1", b"\2m1" + SCAN])
+def test_1_a_part_that_ended_or_goes_on_with_nothing(more: bytes) -> None:
+    held = pieces(ONE)
+    last = max(place for place, record in enumerate(held) if record.kind == PART)
+    octets = sealed_anew([*held[: last + 1], Piece(PART, more), *held[last + 1 :]], KEYS)
+    # As a piece it would be well formed: the part is then another.
+    assert failing_step(octets) == ("parts" if more == b"\2m1" + SCAN else "container")
+
+
+@pytest.mark.spec("EV-31")
+def test_a_part_in_pieces_is_one_part() -> None:
+    held = []
+    for record in pieces(ONE):
+        name, octets = record.octets[:3], record.octets[3:]
+        if record.kind == PART and name == b"\2m1":
+            held += [Piece(PART, name + octets[:4]), Piece(PART, name + octets[4:])]
+        else:
+            held.append(record)
+    report = check(sealed_anew(held, KEYS))
+    assert report.outcome is Outcome.VALID
+    assert report.proven[0].missing == ()
+
+
+@pytest.mark.spec("EV-31")
+def test_1_a_piece_that_is_too_long() -> None:
+    octets = b"\2m1" + bytes(MAX_PIECE_OCTETS + 31)
+    assert failing_step(joined(edited(PART, 0, octets))) == "container"
+
+
+@pytest.mark.spec("EV-32")
+def test_1_more_than_a_reader_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = sum(len(record.octets) for record in pieces(ONE) if record.kind != PART)
+    monkeypatch.setattr(evidence_file, "MAX_HELD_OCTETS", held - 1)
+    assert failing_step(ONE) == "container"
+    monkeypatch.setattr(evidence_file, "MAX_HELD_OCTETS", held)
+    assert check(ONE).outcome is Outcome.VALID
+
+
+# Erasure
+
+
+def erased(**changes: Any) -> bytes:
+    """The message's file with the record of an erasure in the place of its parts."""
+    one = message(KEYS, parts={})
+    stated = verified(one.envelope, KEYS).message_digest
+    values: dict[str, Any] = {
+        "ground": Ground.CONSENT,
+        "authority": authority_of(WUHAN),
+        "erased_ms": NOW_MS,
+        "message_digest": stated,
+        "order_digest": bytes(32),
+    }
+    return lone(replace(one, erasure=Erasure(**values | changes).octets))
+
+
+@pytest.mark.spec("EV-28", "EV-30")
+def test_what_was_erased_is_told_from_what_was_left_out() -> None:
+    report = check(erased())
+    assert report.outcome is Outcome.VALID
+    (one,) = report.proven
+    assert one.missing == ("body", "m1")
+    assert one.erasure is not None
+    assert (one.erasure.ground, one.erasure.erased_ms) == (Ground.CONSENT, NOW_MS)
+    assert report.steps[5].detail == "1 messages checked; parts: 0 there, 2 erased"
+    report = check(lone(message(KEYS, parts={"m1": SCAN})))
+    assert report.proven[0].erasure is None
+    assert report.steps[5].detail == "1 messages checked; parts: 1 there, 1 left out"
+
+
+@pytest.mark.spec("EV-29")
+def test_6_the_erasure_of_another_message() -> None:
+    assert failing_step(erased(message_digest=bytes(32))) == "parts"
+
+
+@pytest.mark.spec("EV-29")
+@pytest.mark.parametrize(
+    ("place", "octets"),
+    [(0, b"X"), (4, b"\0"), (4, b"\6"), (22, b"?"), (22, b"\xff"), (94, b"")],
+    ids=["magic", "ground 0", "ground 6", "authority", "not ASCII", "short"],
+)
+def test_6_an_erasure_in_another_layout(place: int, octets: bytes) -> None:
+    held = pieces(erased())
+    (record,) = (record.octets for record in held if record.kind == ERASURE)
+    record = record[:place] + octets + record[place + 1 :]
+    changed = [Piece(ERASURE, record) if one.kind == ERASURE else one for one in held]
+    assert failing_step(sealed_anew(changed, KEYS)) == "parts"
+
+
+@pytest.mark.spec("EV-28", "EV-10")
+def test_1_an_erasure_beside_parts() -> None:
+    held = pieces(erased())
+    place = next(place for place, record in enumerate(held) if record.kind == ERASURE)
+    part = Piece(PART, b"\2m1" + SCAN)
+    for one in ([part, held[place]], [held[place], part], [held[place]] * 2):
+        octets = sealed_anew([*held[:place], *one, *held[place + 1 :]], KEYS)
+        assert failing_step(octets) == "container"
+
+
+def test_an_order_commits_to_who_and_why_without_showing_it() -> None:
+    order = Order(authority_of(WUHAN), "李强", "420100-17", Ground.RETENTION, "期满")
+    salt = bytes(range(16))
+    digests = {
+        order.digest(salt),
+        order.digest(bytes(16)),
+        replace(order, name="李强4").digest(salt),
+        replace(order, name="李强4", staff_number="20100-17").digest(salt),
+        replace(order, note="").digest(salt),
+    }
+    assert len(digests) == 5
 
 
 @pytest.mark.spec("EV-1")
@@ -394,7 +506,7 @@ def test_4_an_envelope_changed_or_of_another_environment() -> None:
         assert failing_step(changed) == "envelopes"
 
 
-def with_sender_key(messages: list[MessageEvidence], **changes: Any) -> Report:
+def with_sender_key(messages: list[MessageToShow], **changes: Any) -> Report:
     """The report on these messages, the key of their sender registered otherwise."""
     held = registered(KeyUse.ENVELOPE, authority_of(WUHAN), **changes)
     return check(evidence(KEYS, messages, documents=directories(held)))

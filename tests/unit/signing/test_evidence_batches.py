@@ -9,7 +9,7 @@ import pytest
 from protocol.proof import Batched
 from protocol.receipt import ReceiptType, read_receipt, write_receipt
 from signing.batch import sign_group
-from signing.evidence import MessageEvidence, Outcome, Subject
+from signing.evidence import MessageToShow, Outcome, Subject
 from signing.receipts import receipt_request
 from signing.suites import Suite
 from tests.evidence_files import PARTS, check, evidence, failing_step, keys
@@ -25,7 +25,7 @@ from tests.messages import (
 )
 
 
-def batched_case(held: Keys) -> list[MessageEvidence]:
+def batched_case(held: Keys) -> list[MessageToShow]:
     """Three messages of one sender under one signature; custody and receipts under two more."""
     suite = held.records[0].key.suite
     kinds = ["case.submit", "case.supplement", "case.supplement"]
@@ -44,7 +44,7 @@ def batched_case(held: Keys) -> list[MessageEvidence]:
     receipts = [write_receipt(*pair) for pair in zip(drafts, proofs, strict=True)]
     assert all(isinstance(proof, Batched) and proof.size == 3 for proof in proofs)
     return [
-        MessageEvidence(octets, PARTS, receipts[2 * place : 2 * place + 2])
+        MessageToShow(octets, PARTS, receipts[2 * place : 2 * place + 2])
         for place, octets in enumerate(envelopes)
     ]
 

@@ -11,8 +11,8 @@ import schemas
 from node.evidence import verify_file
 from protocol.proof import Single
 from protocol.receipt import read_receipt
-from signing.evidence import LeafProof, LogEvidence, MessageEvidence, Outcome, Report, Subject
-from signing.evidence_file import write_evidence
+from signing.evidence import LeafProof, LogEvidence, MessageToShow, Outcome, Report, Subject
+from signing.evidence_writer import write_evidence
 from signing.keys import KeyUse
 from signing.log import Head, Leaf, LeafType, LogDigest, head_signed_octets, write_head
 from signing.merkle import Tree, leaf_hash
@@ -50,7 +50,7 @@ def tsa(tmp_path_factory: pytest.TempPathFactory) -> Tsa:
     return make_tsa(tmp_path_factory.mktemp("evidence") / "tsa")
 
 
-def leaves_of(messages: Sequence[MessageEvidence]) -> list[Leaf]:
+def leaves_of(messages: Sequence[MessageToShow]) -> list[Leaf]:
     """The log of a node that held these messages and the receipt that ended each."""
     found = [Leaf(LeafType.START, PAST_MS, bytes(32))]
     for one in messages:
@@ -59,18 +59,16 @@ def leaves_of(messages: Sequence[MessageEvidence]) -> list[Leaf]:
     return found
 
 
-def digest_of(one: MessageEvidence) -> bytes:
+def digest_of(one: MessageToShow) -> bytes:
     return verified(one.envelope, KEYS).message_digest
 
 
-def end_of(one: MessageEvidence) -> bytes:
+def end_of(one: MessageToShow) -> bytes:
     octets = one.receipts[-1]
     return digest(Suite(read_receipt(octets).receipt.suite), octets)
 
 
-def logged(
-    messages: Sequence[MessageEvidence], **changes: Any
-) -> tuple[list[MessageEvidence], bytes]:
+def logged(messages: Sequence[MessageToShow], **changes: Any) -> tuple[list[MessageToShow], bytes]:
     """The messages with their proofs, and a head over them; `changes` are fields of the head."""
     leaves = [leaf.octets for leaf in leaves_of(messages)]
     tree = Tree(Suite.P256, [leaf_hash(Suite.P256, octets) for octets in leaves])
@@ -102,7 +100,7 @@ def signed_head(**changes: Any) -> bytes:
 
 
 def report(
-    messages: Sequence[MessageEvidence],
+    messages: Sequence[MessageToShow],
     log: LogEvidence | None,
     roots: Sequence[Any] = (),
     documents: Sequence[bytes] | None = None,

@@ -197,6 +197,6 @@ def test_a_view_is_signed_by_its_digest() -> None:
 
 
 def test_every_type_has_its_names() -> None:
-    assert [leaf.value for leaf in LeafType] == list(range(1, 10))
+    assert [leaf.value for leaf in LeafType] == list(range(1, 11))
     assert LeafType.RECEIPT_ISSUED.code == "receipt-issued"
     assert len({leaf.chinese for leaf in LeafType}) == len(LeafType)
