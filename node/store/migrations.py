@@ -67,6 +67,7 @@ def _to_2(connection: Connection) -> None:
     for table in (schema.message, schema.custody, schema.inbox):
         _made_anew(connection, table)  # another order of the primary key
     _made_anew(connection, schema.part, size="length(octets)")
+    _made_anew(connection, schema.idempotency)  # an index by age
     _made_anew(connection, schema.outbox, handed="0")
     # The province of the node that the numbered messages came from.
     province = """coalesce((
