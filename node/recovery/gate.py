@@ -201,7 +201,7 @@ class Recovery:
         mark, since_ms = await self._context.store.run(unit)
         _log.error("store is behind: recovering", why=why, since_ms=since_ms)
         age_ms = self._context.clock.now_ms() - since_ms
-        if age_ms > BACKUP_HORIZON_MS:
+        if since_ms and age_ms > BACKUP_HORIZON_MS:
             _log.error("older than what peers have to keep", days=age_ms // (24 * 3600 * 1000))
         self._enter(mark, since_ms, why)
 

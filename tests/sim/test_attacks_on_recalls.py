@@ -11,13 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from sqlalchemy import select
 
+from node.cases import Side
 from node.log.reading import all_births, breaks
 from node.ports import Decision, Unit
 from node.recovery.asking import MOST_STRANGE
 from node.recovery.gate import Phase
 from node.recovery.state import begun, recall_row
-from node.store.queries import Role, find_blobs, find_message, find_parts
+from node.store import schema
+from node.store.queries import Role, find_blobs, find_case, find_message, find_parts
+from protocol.bodies import CaseAccept, CaseReceived
+from protocol.envelope import CaseReference
 from protocol.frames import (
     BusyFrame,
     Frame,
@@ -30,6 +35,7 @@ from protocol.frames import (
     read_frames,
     write_frames,
 )
+from protocol.identifiers import case_id_of, make_uuid7
 from protocol.reasons import Reason
 from protocol.receipt import ReceiptType
 from signing.keys import KeyUse
@@ -37,28 +43,33 @@ from signing.log import LeafType, read_head
 from signing.receipts import draft_receipt, sign_receipt
 from signing.verify import verify_envelope
 from tests.log_kit import types_of
-from tests.sim.craft import Message, Signed, sign
+from tests.samples import OFFICER
+from tests.sim.agents import SALT
+from tests.sim.craft import Message, Signed, receipt_in, sign
 from tests.sim.federation import EZHOU, HUB, RULES, WUHAN, XIANGYANG
 from tests.sim.little import KIB, LIMITS, scan
 from tests.sim.loop import START_MS
-from tests.sim.peers import SAMPLE, now_ms, play
+from tests.sim.peers import SAMPLE, now_ms, play, submission
 from tests.sim.test_attacks_on_logs import alarms_of, head_of
+from tests.unit.routing.provinces import uscc
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
 
+    from protocol.bodies import Body
     from tests.sim.peers import DrivenNode, Handler, Stage
 
 MANY_S = 600
 Script: TypeAlias = Callable[[RecallFrame], Sequence[Frame]]
 
 
-def hands_over(script: Script) -> Handler:
+def hands_over(script: Script, after_s: float = 0) -> Handler:
     """It answers recalls by this script, and nothing else."""
 
     async def answer(octets: bytes) -> bytes:
+        await sleep(after_s)
         asked = [frame for frame in read_frames(octets) if isinstance(frame, RecallFrame)]
         return write_frames(script(asked[0]) if asked else ())
 
@@ -98,7 +109,7 @@ def ping(origin: str = EZHOU, destination: str = WUHAN, number: int = 1) -> Sign
 async def recovering(stage: Stage, hub: Script, ezhou: Script | None = None) -> DrivenNode:
     """武汉, whose operator knows that it was put back."""
     node = stage.node(WUHAN, parts=LIMITS)
-    node.peers[HUB], node.peers[EZHOU] = hands_over(hub), hands_over(ezhou or all_of())
+    node.peers[HUB], node.peers[EZHOU] = hands_over(hub), hands_over(ezhou or all_of(), 1)
     await node.engine.prepare(recover=True)
     await node.run()
     return node
@@ -196,6 +207,68 @@ def test_what_one_peer_keeps_back_another_adds(tmp_path: Path) -> None:
         assert node.disk.unsealed == {}
 
     play(tmp_path, scene)
+
+
+@pytest.mark.spec("RV-12", "RV-13")
+def test_what_a_lost_receipt_had_taken_is_taken_again_in_its_place(tmp_path: Path) -> None:
+    """Our receipt for the second step arrived, that for the first did not: it is sent again."""
+
+    async def scene(stage: Stage) -> None:
+        case_id = case_id_of(uscc(WUHAN), make_uuid7(START_MS, (9).to_bytes(10)))
+        steps: dict[int, Body] = {
+            1: CaseReceived(SALT, OFFICER, received_ms=1),
+            2: CaseAccept(SALT, OFFICER, "2026-1", 1),
+        }
+        submit = in_case(WUHAN, EZHOU, submission(EZHOU), CaseReference(case_id, 1))
+        one, two = (
+            in_case(EZHOU, WUHAN, body, CaseReference(case_id, number), submit)
+            for number, body in steps.items()
+        )
+        page = all_of(told(two, said(two)), told(submit, said(submit, issuer=EZHOU)))
+        node = await recovering(stage, page)
+        await sleep(5)
+        assert node.engine.recovery.working
+
+        async def state() -> str:
+            view = await node.read(lambda c: find_case(c, case_id, Side.COLLECT))
+            assert view is not None
+            return view.state
+
+        assert await state() == "submitted"
+        answer = read_frames(await node.engine.exchange(EZHOU, one.post()))
+        assert receipt_in(write_frames(answer)).type is ReceiptType.RECEIVED
+        await sleep(1)
+        assert await state() == "accepted"
+        # The number is used now, as any other.
+        other = in_case(EZHOU, WUHAN, steps[1], CaseReference(case_id, 1), submit, 7)
+        answer = read_frames(await node.engine.exchange(EZHOU, other.post()))
+        assert receipt_in(write_frames(answer)).reason is Reason.SEQUENCE_USED
+        inbox = await node.read(lambda c: c.execute(select(schema.inbox.c.message_id)).all())
+        assert {row[0] for row in inbox} == {one.reference.message_id, two.reference.message_id}
+
+    play(tmp_path, scene)
+
+
+def in_case(
+    origin: str,
+    destination: str,
+    body: Body,
+    case: CaseReference,
+    reply: Signed | None = None,
+    number: int | None = None,
+) -> Signed:
+    """A step of a case."""
+    message = Message(
+        origin,
+        destination,
+        body,
+        # The first page has them in ascending order of their ids.
+        number or (9 if reply is None else case.sequence),
+        case,
+        None if reply is None else reply.reference.message_id,
+        key_use=KeyUse.ENVELOPE,
+    )
+    return sign(message, SAMPLE.keyrings[origin])
 
 
 # how long it lasts
