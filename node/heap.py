@@ -3,7 +3,7 @@
 Objects are freed when nothing refers to them any more; the collector only looks for those that
 refer to each other in a circle, of which a node at work makes hardly any. It looks after every few
 hundred new objects, though, and in the end at all there are: with some hundreds of messages under
-way that is a sixth of a node's processor time, in pauses of up to a tenth of a second. So what the
+way that was a sixth of a node's processor time, in pauses of some tenths of a second. So what the
 start has made is never looked at again, and the rest more rarely.
 """
 
